@@ -1,1 +1,11 @@
-//! x
+//! sockleak finds the process that leaks TCP sockets or runs out of local ports, and says why.
+//!
+//! The modules are the data flow: [`kernel`] asks the running system what it offers, [`probe`]
+//! plans and attaches the hooks, [`source`] brings bytes out of the kernel, [`decode`] turns
+//! them into [`model`] values, [`tracker`] accounts for them, [`report`] says what it means and
+//! [`render`] prints it. [`enrich`] adds names, [`cli`] is one file per subcommand and [`demo`]
+//! one per incident.
+
+pub mod model;
+pub mod report;
+pub mod sanitize;

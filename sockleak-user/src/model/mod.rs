@@ -1,0 +1,11 @@
+//! The nouns that the whole pipeline shares: plain data, no I/O, no clock.
+
+mod counters;
+mod process;
+mod socket;
+mod system;
+
+pub use counters::{Counters, ProcessCounters};
+pub use process::{ProcessId, ProcessInfo};
+pub use socket::{Birth, Family, HeldSocket, SocketClass, TcpState};
+pub use system::{FileLimits, NamespacePorts, Sockstat, TimeWait};

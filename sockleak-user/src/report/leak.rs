@@ -1,0 +1,108 @@
+//! The leak report: who never gives sockets back.
+
+use serde::Serialize;
+
+/// Class of leaked sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeakClass {
+    /// CLOSED without a local port.
+    Unbound,
+    /// CLOSED and holding a local port.
+    Bound,
+    /// CLOSE_WAIT: the peer is gone.
+    CloseWait,
+}
+
+/// What had happened to the sockets before they were forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum After {
+    /// Nothing since socket().
+    NeverUsed,
+    /// connect() was refused.
+    ConnectRefused,
+    /// connect() failed otherwise.
+    ConnectFailed,
+    /// The peer reset the connection.
+    PeerReset,
+    /// bind() and nothing since.
+    BoundOnly,
+    /// Not observed.
+    Unknown,
+}
+
+/// The limit that a leak will reach first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitName {
+    /// RLIMIT_NOFILE of the process.
+    FdLimit,
+    /// The ephemeral port range of its namespace.
+    PortRange,
+    /// fs.file-max.
+    FileMax,
+    /// net.ipv4.tcp_mem.
+    TcpMem,
+}
+
+/// A limit and when it will be reached at the present rate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Limit {
+    /// Which limit.
+    pub name: LimitName,
+    /// Its value, in the limit's own unit (descriptors, ports, files, pages).
+    pub value: u64,
+    /// Seconds until it is reached; 0 when it is reached; `None` when nothing grows.
+    pub eta_s: Option<f64>,
+}
+
+/// A process that holds leaked sockets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// Its pid.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// How many of the group's sockets it has open.
+    pub count: u64,
+}
+
+/// A group of leaked sockets of one creator.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Leak {
+    /// Process that created them (or holds them, when the creation was not seen).
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Class of the sockets.
+    pub class: LeakClass,
+    /// What had happened to them.
+    pub after: After,
+    /// How many.
+    pub count: u64,
+    /// Age of the oldest in seconds; a lower bound when `age_is_lower_bound`.
+    pub oldest_age_s: Option<f64>,
+    /// The oldest is older than sockleak, so its age is only known to be at least this.
+    pub age_is_lower_bound: bool,
+    /// Growth per minute over the observed window; `None` before two inventories.
+    pub rate_per_min: Option<f64>,
+    /// Allocating stack, outermost frame last; `None` when none was captured.
+    pub stack: Option<Vec<String>>,
+    /// How many of the sockets have a captured stack.
+    pub stacked: u64,
+    /// The limit reached first, when one is in sight.
+    pub limit: Option<Limit>,
+    /// Pids that have the sockets open now (fork and SCM_RIGHTS move sockets).
+    pub holders: Vec<u32>,
+    /// The same with names and counts.
+    pub held_by: Vec<Holder>,
+    /// How sure the verdict is, 0 to 1.
+    pub confidence: f64,
+    /// Why it counts as a leak, in numbers.
+    pub evidence: Vec<String>,
+    /// What to change.
+    pub remedy: Vec<String>,
+    /// What was not visible.
+    pub coverage: Vec<String>,
+}

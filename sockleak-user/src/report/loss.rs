@@ -1,0 +1,55 @@
+//! What was lost, and what sockleak itself costs.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// Every way in which an observation can be lost, counted since attach. All zero in a good run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// Sockets not recorded: map full.
+    pub sockets_full: u64,
+    /// Sockets not recorded: other failure of the map update.
+    pub sockets_failed: u64,
+    /// Destructions missed, seen when the address was used again.
+    pub sockets_stale: u64,
+    /// Records that could not be removed.
+    pub sockets_undeleted: u64,
+    /// Processes not recorded: map full.
+    pub processes_full: u64,
+    /// Processes not recorded: other failure.
+    pub processes_failed: u64,
+    /// Events dropped by a full ring buffer, by kind.
+    pub events_dropped: BTreeMap<String, u64>,
+    /// Runs of a program that the kernel skipped because it was already running on that CPU
+    /// (`bpf_prog_info.recursion_misses`), by program.
+    pub programs_missed: BTreeMap<String, u64>,
+    /// Records from the kernel that could not be decoded.
+    pub undecodable: u64,
+}
+
+impl Loss {
+    /// Sum of all counters.
+    pub fn total(&self) -> u64 {
+        self.sockets_full
+            + self.sockets_failed
+            + self.sockets_stale
+            + self.sockets_undeleted
+            + self.processes_full
+            + self.processes_failed
+            + self.events_dropped.values().sum::<u64>()
+            + self.programs_missed.values().sum::<u64>()
+            + self.undecodable
+    }
+}
+
+/// What sockleak itself has cost so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SelfCost {
+    /// User and system CPU time of this process since start, ns.
+    pub cpu_ns: u64,
+    /// Resident set size, bytes.
+    pub rss_bytes: u64,
+    /// Time spent in the programs, ns; `None` unless kernel.bpf_stats_enabled.
+    pub bpf_ns: Option<u64>,
+}
