@@ -1,1 +1,61 @@
-fn main() {}
+//! `cargo xtask`: builds the BPF object, checks the tree, runs the tests and the kernel matrix.
+
+mod apt;
+mod build_bpf;
+mod cache;
+mod check_bpf;
+mod cmd;
+mod manifest;
+mod strip;
+mod toolchain;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+/// Builds the BPF object, checks the tree, runs the tests and the kernel matrix.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compile the eBPF programs and write the objects that are committed.
+    BuildBpf(build_bpf::Options),
+    /// Rebuild the committed objects elsewhere and compare bytes.
+    CheckBpf,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode> {
+    let root = workspace_root()?;
+    match command {
+        Command::BuildBpf(options) => build_bpf::run(&root, &options)?,
+        Command::CheckBpf => check_bpf::run(&root)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The directory with the workspace's Cargo.toml.
+fn workspace_root() -> Result<PathBuf> {
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let root = manifest
+        .parent()
+        .context("xtask is not inside a workspace")?;
+    Ok(root.to_owned())
+}
