@@ -6,6 +6,7 @@
 //! [`render`] prints it. [`enrich`] adds names, [`cli`] is one file per subcommand and [`demo`]
 //! one per incident.
 
+pub mod kernel;
 pub mod model;
 pub mod report;
 pub mod sanitize;

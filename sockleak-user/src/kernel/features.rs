@@ -1,0 +1,317 @@
+//! Which program types, helpers and file systems this kernel offers.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::io::Errno;
+
+use super::bpf::{self, Kind};
+use super::btf::Btf;
+use super::privileges::Privileges;
+
+/// Present exactly when kprobes can be opened through perf_event_open(2) (CONFIG_KPROBE_EVENTS).
+const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
+
+/// Exists in every kernel with BPF to be attached to, and nothing else calls it.
+const FENTRY_PROBE: [&str; 2] = ["bpf_fentry_test1", "tcp_v4_destroy_sock"];
+
+/// Kernel-internal ENOTSUPP, which trampolines return where the architecture has none.
+const ENOTSUPP: i32 = 524;
+
+/// Helpers whose absence changes what is done, without `BPF_FUNC_`.
+const HELPERS: [&str; 8] = [
+    "sock_from_file",
+    "get_func_ret",
+    "get_func_arg",
+    "get_current_task_btf",
+    "get_attach_cookie",
+    "ringbuf_reserve",
+    "get_stack",
+    "sk_storage_get",
+];
+
+/// Whether the kernel accepts something.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "state", content = "reason", rename_all = "lowercase")]
+pub enum Support {
+    /// Tried, and accepted.
+    Yes,
+    /// This kernel cannot do it.
+    No(String),
+    /// The kernel refused it with EPERM or EACCES: capabilities, lockdown, seccomp or another
+    /// policy.
+    Blocked(String),
+    /// It could not be tried.
+    #[default]
+    Untried,
+}
+
+impl Support {
+    /// Whether it works.
+    #[must_use]
+    pub const fn is_yes(&self) -> bool {
+        matches!(self, Self::Yes)
+    }
+
+    /// Why it does not work; `None` when it does.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Yes => None,
+            Self::No(reason) | Self::Blocked(reason) => Some(reason),
+            Self::Untried => Some("could not be tried without BTF"),
+        }
+    }
+}
+
+impl fmt::Display for Support {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason().unwrap_or("yes"))
+    }
+}
+
+/// What the kernel accepts from this process.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Features {
+    /// fentry and fexit programs, loaded and attached.
+    pub fentry: Support,
+    /// kprobe and kretprobe programs.
+    pub kprobe: Support,
+    /// Typed tracepoint programs, loaded and attached.
+    pub tp_btf: Support,
+    /// The iterator over the open files of all tasks.
+    pub iter_task_file: Support,
+    /// cgroup/sock_create.
+    pub cgroup_sock_create: Support,
+    /// cgroup/sock_release (kernel 5.9).
+    pub cgroup_sock_release: Support,
+    /// Ring buffer maps.
+    pub ringbuf: Support,
+    /// Where the cgroup v2 hierarchy is mounted.
+    pub cgroup2: Option<String>,
+    /// Names of the helpers that exist, without `BPF_FUNC_`. Which program types may call them
+    /// is not said.
+    pub helpers: BTreeSet<String>,
+    /// Socket-local storage may be used by tracing programs (5.11).
+    pub sk_storage_in_tracing: bool,
+}
+
+impl Features {
+    /// Tries it all out. What needs a BTF id stays [`Support::Untried`] without BTF.
+    #[must_use]
+    pub fn probe(btf: Option<&Btf<'_>>, privileges: &Privileges) -> Self {
+        let func = |name: &str| Some(btf?.func(name)?.id);
+        let tracepoint = |name: &str| Some(btf?.tracepoint(name)?.id);
+        let ask = Asker { privileges };
+        let absent = |what: &str| match btf {
+            Some(_) => Support::No(format!("this kernel has no {what}")),
+            None => Support::Untried,
+        };
+        let helpers = HELPERS.iter().filter(|helper| {
+            let enumerator = format!("BPF_FUNC_{helper}");
+            btf.is_some_and(|btf| btf.enumerator("bpf_func_id", &enumerator).is_some())
+        });
+        Self {
+            fentry: match FENTRY_PROBE.into_iter().find_map(func) {
+                Some(id) => ask.tracing("fentry programs", Kind::Fentry(id)),
+                None => absent("function to try fentry on"),
+            },
+            kprobe: match Path::new(KPROBE_PMU).exists() {
+                true => ask.program("kprobe programs", Kind::Kprobe),
+                false => Support::No(format!(
+                    "this kernel has no kprobes ({KPROBE_PMU} does not exist, CONFIG_KPROBE_EVENTS)"
+                )),
+            },
+            tp_btf: match tracepoint("tcp_destroy_sock") {
+                Some(id) => ask.tracing("tp_btf programs", Kind::TpBtf(id)),
+                None => absent("tracepoint tcp_destroy_sock"),
+            },
+            iter_task_file: match func("bpf_iter_task_file") {
+                Some(id) => ask.program("iter/task_file programs", Kind::Iter(id)),
+                None => absent("task_file iterator"),
+            },
+            cgroup_sock_create: ask.program("cgroup/sock_create programs", Kind::CgroupSockCreate),
+            cgroup_sock_release: ask
+                .program("cgroup/sock_release programs", Kind::CgroupSockRelease),
+            ringbuf: ask.answer("ring buffer maps", bpf::create_ringbuf()),
+            cgroup2: fs::read_to_string("/proc/self/mountinfo")
+                .ok()
+                .and_then(|table| cgroup2_mount(&table)),
+            helpers: helpers.map(|helper| (*helper).to_owned()).collect(),
+            sk_storage_in_tracing: func("bpf_sk_storage_get_tracing").is_some(),
+        }
+    }
+
+    /// Whether the kernel has this helper (name without `bpf_`).
+    #[must_use]
+    pub fn helper(&self, name: &str) -> bool {
+        self.helpers.contains(name)
+    }
+}
+
+/// Turns the kernel's error numbers into reasons.
+struct Asker<'a> {
+    privileges: &'a Privileges,
+}
+
+impl Asker<'_> {
+    fn program(&self, what: &str, kind: Kind) -> Support {
+        self.answer(what, bpf::load(kind))
+    }
+
+    /// Attaching counts too: a kernel without direct calls from ftrace, such as arm64 before
+    /// 6.4, loads what it then cannot attach.
+    fn tracing(&self, what: &str, kind: Kind) -> Support {
+        let attached = bpf::load(kind).and_then(|program| bpf::attach_tracing(&program));
+        self.answer(what, attached)
+    }
+
+    fn answer(&self, what: &str, result: Result<OwnedFd, Errno>) -> Support {
+        match result {
+            Ok(_) => Support::Yes,
+            Err(errno @ (Errno::PERM | Errno::ACCESS)) => Support::Blocked(format!(
+                "the kernel refuses {what} ({}): {}",
+                name(errno),
+                policy(self.privileges)
+            )),
+            Err(errno) => Support::No(format!("this kernel has no {what} ({})", name(errno))),
+        }
+    }
+}
+
+/// What is likely behind a refusal.
+fn policy(privileges: &Privileges) -> String {
+    if !privileges.may_trace() {
+        return match privileges.initial_user_ns {
+            Some(false) => "this is a user namespace, whose capabilities do not reach bpf(2)",
+            _ => "CAP_BPF and CAP_PERFMON are missing",
+        }
+        .to_owned();
+    }
+    let seccomp = match privileges.seccomp {
+        true => ", a seccomp filter is in force",
+        false => "",
+    };
+    format!(
+        "a security policy of this machine forbids it although the capabilities are there \
+         (lockdown: {}{seccomp})",
+        privileges.lockdown
+    )
+}
+
+fn name(errno: Errno) -> String {
+    match errno {
+        Errno::PERM => "EPERM".to_owned(),
+        Errno::ACCESS => "EACCES".to_owned(),
+        Errno::INVAL => "EINVAL".to_owned(),
+        Errno::NOSYS => "ENOSYS".to_owned(),
+        other if other.raw_os_error() == ENOTSUPP => "ENOTSUPP".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The mount point of cgroup v2 in a `/proc/PID/mountinfo`. A mount of the hierarchy's root comes
+/// before one of a part of it.
+fn cgroup2_mount(mountinfo: &str) -> Option<String> {
+    let mounts: Vec<(&str, &str)> = mountinfo
+        .lines()
+        .filter_map(|line| {
+            let (before, after) = line.split_once(" - ")?;
+            let mut columns = before.split(' ').skip(3);
+            let root = columns.next()?;
+            let mount_point = columns.next()?;
+            (after.split(' ').next()? == "cgroup2").then_some((root, mount_point))
+        })
+        .collect();
+    let whole = mounts.iter().find(|(root, _)| *root == "/");
+    let (_, mount_point) = whole.or(mounts.first())?;
+    Some(unescape(mount_point))
+}
+
+/// Undoes the octal escapes of blanks and backslashes in mountinfo.
+fn unescape(text: &str) -> String {
+    let mut parts = text.split('\\');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let code = part
+            .get(..3)
+            .and_then(|code| u8::from_str_radix(code, 8).ok());
+        match (code, part.get(3..)) {
+            (Some(code), Some(rest)) => {
+                plain.push(char::from(code));
+                plain.push_str(rest);
+            }
+            _ => {
+                plain.push('\\');
+                plain.push_str(part);
+            }
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_cgroup2_mount() {
+        let unified = "\
+30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate
+31 23 0:27 / /proc rw - proc proc rw
+";
+        assert_eq!(cgroup2_mount(unified).as_deref(), Some("/sys/fs/cgroup"));
+        let hybrid = "\
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+";
+        assert_eq!(
+            cgroup2_mount(hybrid).as_deref(),
+            Some("/sys/fs/cgroup/unified")
+        );
+        let v1_only = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
+        assert_eq!(cgroup2_mount(v1_only), None);
+        assert_eq!(cgroup2_mount("garbage - cgroup2\n - cgroup2 x\n\n"), None);
+    }
+
+    #[test]
+    fn the_whole_hierarchy_comes_before_a_part() {
+        let table = "\
+50 1 0:38 /pods/a /mnt/part rw - cgroup2 c rw
+51 1 0:38 / /mnt/the\\040whole rw - cgroup2 c rw
+";
+        assert_eq!(cgroup2_mount(table).as_deref(), Some("/mnt/the whole"));
+    }
+
+    #[test]
+    fn escapes_that_are_none_stay() {
+        assert_eq!(unescape(r"a\134b"), r"a\b");
+        assert_eq!(unescape(r"a\9"), r"a\9");
+        assert_eq!(unescape(r"\"), r"\");
+    }
+
+    #[test]
+    fn a_refusal_is_not_an_absence() {
+        let root = Privileges {
+            capabilities: [super::super::privileges::Capability::SysAdmin].into(),
+            ..Privileges::default()
+        };
+        let ask = Asker { privileges: &root };
+        let blocked = ask.answer("fentry programs", Err(Errno::PERM));
+        assert!(matches!(&blocked, Support::Blocked(why) if why.contains("security policy")));
+        let absent = ask.answer("fentry programs", Err(Errno::INVAL));
+        assert!(matches!(&absent, Support::No(why) if why.contains("EINVAL")));
+        let notsupp = ask.answer("x", Err(Errno::from_raw_os_error(ENOTSUPP)));
+        assert!(matches!(&notsupp, Support::No(why) if why.contains("ENOTSUPP")));
+        let nobody = Privileges::default();
+        let ask = Asker {
+            privileges: &nobody,
+        };
+        let blocked = ask.answer("fentry programs", Err(Errno::PERM));
+        assert!(matches!(&blocked, Support::Blocked(why) if why.contains("CAP_BPF")));
+    }
+}
