@@ -8,5 +8,6 @@
 
 pub mod kernel;
 pub mod model;
+pub mod render;
 pub mod report;
 pub mod sanitize;
