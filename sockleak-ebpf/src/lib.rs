@@ -1,1 +1,31 @@
-//! x
+//! What the kernel side and the user side of sockleak agree on: map and ring buffer layouts,
+//! names of maps and programs, and the table of kernel structure members whose offsets user
+//! space looks up in the running kernel's BTF and hands over as read-only globals.
+//!
+//! Everything on the wire is a plain integer or an array of them, with explicit padding and
+//! asserted size: the user side treats the bytes as foreign input.
+
+#![no_std]
+
+mod counters;
+mod fields;
+pub mod names;
+mod records;
+
+pub use counters::Counters;
+pub use fields::{ABSENT, FIELDS, FieldSpec};
+pub use records::{
+    EventKind, EventRecord, InventoryRecord, ProcessKey, ProcessStats, SOCKET_KERNEL, SOCKET_MPTCP,
+    SOCKET_RELEASED, SocketEntry,
+};
+
+/// `IPPROTO_TCP` as it stands in `sk_protocol`.
+pub const IPPROTO_TCP: u16 = 6;
+/// `IPPROTO_MPTCP` as it stands in `sk_protocol`.
+pub const IPPROTO_MPTCP: u16 = 262;
+/// `SOCK_STREAM` as it stands in `sk_type`.
+pub const SOCK_STREAM: u16 = 1;
+/// `AF_INET`.
+pub const AF_INET: u16 = 2;
+/// `AF_INET6`.
+pub const AF_INET6: u16 = 10;

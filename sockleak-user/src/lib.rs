@@ -6,8 +6,9 @@
 //! [`render`] prints it. [`enrich`] adds names, [`cli`] is one file per subcommand and [`demo`]
 //! one per incident.
 
+pub mod decode;
 pub mod kernel;
 pub mod model;
-pub mod render;
+pub mod probe;
 pub mod report;
 pub mod sanitize;

@@ -15,6 +15,8 @@ pub struct Counters {
     pub accepted: u64,
     /// Sockets destroyed whose creation was recorded.
     pub destroyed_known: u64,
+    /// Of those, sockets that the kernel had made for itself.
+    pub destroyed_kernel: u64,
     /// Sockets destroyed without a record: children, sockets older than the hooks, or losses.
     pub destroyed_unknown: u64,
     /// Sockets that their last holder has let go (`inet_release`).

@@ -1,0 +1,6 @@
+//! Thin entry points, one file per attach type.
+
+mod fentry;
+mod iter;
+mod kprobe;
+mod tracepoint;

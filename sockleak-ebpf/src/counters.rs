@@ -1,0 +1,46 @@
+//! Host-wide counters, one copy per CPU.
+
+/// Value of the one-element per-CPU array [`crate::names::maps::COUNTERS`]. All count since load.
+///
+/// Hooks add to them atomically although they are per CPU: a softirq can interrupt a hook that
+/// runs in process context on the same CPU.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    feature = "user",
+    derive(zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+#[repr(C)]
+pub struct Counters {
+    /// Sockets initialised by socket() or by the kernel for itself.
+    pub allocated: u64,
+    /// Of those, made by the kernel for itself.
+    pub allocated_kernel: u64,
+    /// Children cloned from listeners.
+    pub children: u64,
+    /// Children handed to a process.
+    pub accepted: u64,
+    /// Destroyed, with a record of their creation.
+    pub destroyed_known: u64,
+    /// Of those, made by the kernel for itself.
+    pub destroyed_kernel: u64,
+    /// Destroyed without a record.
+    pub destroyed_unknown: u64,
+    /// Let go by their last holder.
+    pub released: u64,
+    /// Insert into the socket map failed: full (-E2BIG).
+    pub sockets_full: u64,
+    /// Insert into the socket map failed otherwise.
+    pub sockets_failed: u64,
+    /// The address already had an entry.
+    pub sockets_stale: u64,
+    /// Delete from the socket map failed.
+    pub sockets_undeleted: u64,
+    /// Insert into the process map failed: full (-E2BIG).
+    pub processes_full: u64,
+    /// Insert into the process map failed otherwise.
+    pub processes_failed: u64,
+    /// Ring buffer full, by [`crate::EventKind`]: alloc, accept, destroy, release.
+    pub dropped: [u64; 4],
+}
+
+const _: () = assert!(size_of::<Counters>() == 18 * 8);

@@ -1,0 +1,96 @@
+//! Ring buffer events, with `--events`.
+
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+};
+use sockleak_ebpf::{EventKind, EventRecord};
+
+use crate::{
+    kernel::{CurrentTask, Reader, Sock, current_task},
+    maps::{EVENTS, count},
+};
+
+/// 1: write every event. A constant to the verifier: when 0, nothing of this file is left.
+#[unsafe(no_mangle)]
+pub static EMIT_EVENTS: Global<u32> = Global::new(0);
+
+/// Writes an event about `sk`, whose creation was at `birth_ns` (0 = unknown).
+#[inline(always)]
+pub fn event<R: Reader>(kind: EventKind, sk: &Sock<R>, birth_ns: u64) {
+    if EMIT_EVENTS.load() != 1 {
+        return;
+    }
+    let (local, peer) = sk.addresses();
+    write(
+        kind,
+        Socket {
+            sk: sk.addr(),
+            birth_ns,
+            netns: sk.netns(),
+            family: sk.family(),
+            local_port: sk.num(),
+            peer_port_be: sk.dport_be(),
+            state: u16::from(sk.state()),
+            local,
+            peer,
+        },
+    );
+}
+
+/// What an event says about its socket.
+pub struct Socket {
+    /// Address of the `struct sock`.
+    pub sk: u64,
+    /// Creation, 0 unknown.
+    pub birth_ns: u64,
+    /// Network namespace, 0 unknown.
+    pub netns: u32,
+    /// `skc_family`
+    pub family: u16,
+    /// `skc_num`
+    pub local_port: u16,
+    /// `skc_dport`
+    pub peer_port_be: u16,
+    /// `skc_state`
+    pub state: u16,
+    /// Local address.
+    pub local: [u64; 2],
+    /// Peer address.
+    pub peer: [u64; 2],
+}
+
+/// Writes an event about a socket of which only `socket` is known.
+#[inline(always)]
+pub fn write(kind: EventKind, socket: Socket) {
+    if EMIT_EVENTS.load() != 1 {
+        return;
+    }
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        count!(dropped[kind as usize]);
+        return;
+    };
+    let comm = match current_task() {
+        CurrentTask::Typed(task) => task.leader().comm(),
+        CurrentTask::Plain(task) => task.leader().comm(),
+    };
+    let pid_tgid = bpf_get_current_pid_tgid();
+    entry.write(EventRecord {
+        // SAFETY: a helper without arguments.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        sk: socket.sk,
+        birth_ns: socket.birth_ns,
+        kind: kind as u32,
+        tgid: (pid_tgid >> 32) as u32,
+        tid: pid_tgid as u32,
+        netns: socket.netns,
+        family: socket.family,
+        local_port: socket.local_port,
+        peer_port_be: socket.peer_port_be,
+        state: socket.state,
+        local: socket.local,
+        peer: socket.peer,
+        comm,
+    });
+    entry.submit(0);
+}

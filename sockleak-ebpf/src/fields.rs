@@ -1,0 +1,67 @@
+//! The kernel structure members that the programs read.
+//!
+//! Rust emits no CO-RE relocations, so the offsets come from the running kernel's BTF: user
+//! space resolves every path of this table and overrides the global of the same name before
+//! load. The verifier sees a frozen constant.
+
+/// Value of an offset global when the running kernel has no such member.
+pub const ABSENT: u32 = u32::MAX;
+
+/// A kernel structure member that a program reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldSpec {
+    /// Name of the global that receives the offset.
+    pub global: &'static str,
+    /// `struct.member.member...`; anonymous members are transparent.
+    pub path: &'static str,
+    /// Size of the load in bytes; the member must have exactly this size. 0 means a bit: the
+    /// member is a one-bit bitfield or a boolean byte and the global receives its *bit* offset.
+    pub size: u32,
+}
+
+/// Calls `$apply!` with the table; the library makes data of it, the programs make globals.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! kernel_fields {
+    ($apply:ident) => {
+        $apply! {
+            (SK_FAMILY, "sock.__sk_common.skc_family", 2)
+            (SK_STATE, "sock.__sk_common.skc_state", 1)
+            (SK_NUM, "sock.__sk_common.skc_num", 2)
+            (SK_DPORT, "sock.__sk_common.skc_dport", 2)
+            (SK_DADDR, "sock.__sk_common.skc_daddr", 4)
+            (SK_RCV_SADDR, "sock.__sk_common.skc_rcv_saddr", 4)
+            (SK_V6_DADDR, "sock.__sk_common.skc_v6_daddr", 16)
+            (SK_V6_RCV_SADDR, "sock.__sk_common.skc_v6_rcv_saddr", 16)
+            (SK_NET, "sock.__sk_common.skc_net.net", 8)
+            (SK_PROTOCOL, "sock.sk_protocol", 2)
+            (SK_TYPE, "sock.sk_type", 2)
+            (SK_KERN_SOCK, "sock.sk_kern_sock", 0)
+            (SK_ACK_BACKLOG, "sock.sk_ack_backlog", 4)
+            (NET_INUM, "net.ns.inum", 4)
+            (SOCKET_SK, "socket.sk", 8)
+            (FILE_OP, "file.f_op", 8)
+            (FILE_INODE, "file.f_inode", 8)
+            (FILE_PRIVATE_DATA, "file.private_data", 8)
+            (INODE_INO, "inode.i_ino", 8)
+            (TASK_TGID, "task_struct.tgid", 4)
+            (TASK_GROUP_LEADER, "task_struct.group_leader", 8)
+            (TASK_START_BOOTTIME, "task_struct.start_boottime", 8)
+            (TASK_COMM, "task_struct.comm", 16)
+            (TASK_NSPROXY, "task_struct.nsproxy", 8)
+            (NSPROXY_NET, "nsproxy.net_ns", 8)
+            (MPTCP_FIRST, "mptcp_sock.first", 8)
+        }
+    };
+}
+
+macro_rules! table {
+    ($(($global:ident, $path:literal, $size:literal))*) => {
+        /// Every member the programs read.
+        pub const FIELDS: &[FieldSpec] = &[
+            $(FieldSpec { global: stringify!($global), path: $path, size: $size },)*
+        ];
+    };
+}
+
+kernel_fields!(table);

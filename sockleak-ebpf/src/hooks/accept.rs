@@ -1,0 +1,41 @@
+//! accept: a connection is born from a listener, and later handed to a process.
+//!
+//! Kernel functions:
+//! - `struct sock *tcp_create_openreq_child(const struct sock *sk, struct request_sock *req,
+//!   struct sk_buff *skb)`, 5.10 to 7.2: clones the listener; `sk_clone_lock` (`sk_clone` in
+//!   7.x) raises `tcp_sockets_allocated` after its last failure exit, so a non-NULL return is
+//!   exactly +1. Usually in softirq: the current task is unrelated.
+//! - `void __inet_accept(struct socket *sock, struct socket *newsock, struct sock *newsk)`,
+//!   6.1 to 7.2: in accept(), process context.
+//! - `void security_sock_graft(struct sock *sk, struct socket *parent)`, 5.10 (with
+//!   CONFIG_SECURITY_NETWORK): the same moment, through `sock_graft`; also called for other
+//!   families, hence the filter.
+
+use sockleak_ebpf::EventKind;
+
+use crate::{
+    emit,
+    kernel::{Reader, Sock},
+    maps::{add, count},
+    process,
+};
+
+/// A listener was cloned into a child.
+#[inline(always)]
+pub fn child() {
+    count!(children);
+}
+
+/// The child `sk` is handed to the current process.
+#[inline(always)]
+pub fn handed_over<R: Reader>(sk: &Sock<R>) {
+    if !sk.is_tcp() {
+        return;
+    }
+    count!(accepted);
+    if let Some(stats) = process::record(&process::current_key()) {
+        // SAFETY: a live value of the process map.
+        unsafe { add(&raw mut (*stats).accepted, 1) }
+    }
+    emit::event(EventKind::Accept, sk, 0);
+}

@@ -1,0 +1,59 @@
+//! The maps. None is LRU: exact state must not be evicted silently.
+
+use aya_ebpf::{
+    btf_maps::{HashMap, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+use sockleak_ebpf::{Counters, EventRecord, ProcessKey, ProcessStats, SocketEntry};
+
+/// Sockets that processes created, by address of the `struct sock`.
+///
+/// Inserted in `hooks::alloc`, removed in `hooks::destroy`. Accepted children have no entry:
+/// they are counted, and the inventory finds their holders. Size overridden at load.
+#[btf_map]
+pub static SOCKETS: HashMap<u64, SocketEntry, 262_144> = HashMap::new();
+
+/// Processes that created, accepted or released a socket.
+///
+/// Inserted in `process::record`, removed by user space when the process is gone.
+#[btf_map]
+pub static PROCESSES: HashMap<ProcessKey, ProcessStats, 16_384> = HashMap::new();
+
+/// Host-wide counters; never removed.
+#[btf_map]
+pub static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
+
+/// Events, with `--events`; drained by user space, drops counted in `Counters::dropped`.
+#[btf_map]
+pub static EVENTS: RingBuf<EventRecord, 1_048_576> = RingBuf::new();
+
+/// Adds to a counter in a map value, atomically: hooks nest (softirq over process context) and
+/// run on several CPUs.
+///
+/// # Safety
+/// `counter` points into a live map value.
+#[inline(always)]
+pub unsafe fn add(counter: *mut u64, amount: u64) {
+    // `AtomicU64::fetch_add` needs compare-and-swap, which the target lacks before cpu v3; the
+    // instruction below exists since 3.18 and its result is never used.
+    // SAFETY: the caller passes a pointer into a map value.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({counter} + 0) += {amount}",
+            counter = in(reg) counter,
+            amount = in(reg) amount,
+            options(nostack),
+        );
+    }
+}
+
+/// Adds 1 to one field of this CPU's [`Counters`].
+macro_rules! count {
+    ($($field:tt)+) => {
+        if let Some(counters) = $crate::maps::COUNTERS.get_ptr_mut(0) {
+            // SAFETY: index 0 of a one-element array map; the field lies in the value.
+            unsafe { $crate::maps::add(&raw mut (*counters).$($field)+, 1) }
+        }
+    };
+}
+pub(crate) use count;

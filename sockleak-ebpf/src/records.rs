@@ -1,0 +1,182 @@
+//! Map keys, map values, ring buffer records and iterator records.
+
+/// [`SocketEntry::flags`]: `sk_kern_sock` was set, the kernel made it for itself.
+pub const SOCKET_KERNEL: u32 = 1;
+/// [`SocketEntry::flags`]: `inet_release` has run, no descriptor is left.
+pub const SOCKET_RELEASED: u32 = 2;
+/// [`InventoryRecord::flags`]: the descriptor is an MPTCP socket and this is its first subflow.
+pub const SOCKET_MPTCP: u32 = 4;
+
+/// Identity of a process; key of the process map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
+#[repr(C)]
+pub struct ProcessKey {
+    /// `task->group_leader->start_boottime`, ns.
+    pub start_boottime_ns: u64,
+    /// `task->tgid`.
+    pub tgid: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// Counters and first-sight facts of a process; value of the process map.
+///
+/// Inserted by the first hook that meets the process, removed by user space once the process
+/// is gone and its sockets are too. Counters are added to atomically.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(
+    feature = "user",
+    derive(zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+#[repr(C)]
+pub struct ProcessStats {
+    /// Sockets it created.
+    pub allocated: u64,
+    /// Of the sockets it created, those destroyed.
+    pub destroyed: u64,
+    /// Connections it accepted.
+    pub accepted: u64,
+    /// Sockets without an entry that it was the last to let go.
+    pub released: u64,
+    /// `bpf_get_current_cgroup_id()` at first sight; 0 unknown.
+    pub cgroup_id: u64,
+    /// Inode number of its network namespace at first sight; 0 unknown.
+    pub netns: u32,
+    /// Zero.
+    pub pad: u32,
+    /// `group_leader->comm` at first sight, 16 bytes in memory order.
+    pub comm: [u64; 2],
+}
+
+/// One socket that a process (or the kernel) created; value of the socket map, whose key is the
+/// address of the `struct sock`.
+///
+/// Inserted at creation, removed at destruction. sock memory is recycled at once, so an entry
+/// found at creation means that a destruction was missed.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct SocketEntry {
+    /// `start_boottime` of the creator.
+    pub creator_start_ns: u64,
+    /// `bpf_ktime_get_ns()` at creation.
+    pub birth_ns: u64,
+    /// tgid of the creator.
+    pub creator_tgid: u32,
+    /// [`SOCKET_KERNEL`], [`SOCKET_RELEASED`].
+    pub flags: u32,
+}
+
+/// Kind of an [`EventRecord`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum EventKind {
+    /// A socket was created.
+    Alloc = 0,
+    /// A connection was accepted.
+    Accept = 1,
+    /// A socket was destroyed.
+    Destroy = 2,
+    /// The last holder let a socket go.
+    Release = 3,
+}
+
+/// One event in the ring buffer, with `--events`.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    feature = "user",
+    derive(zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+#[repr(C)]
+pub struct EventRecord {
+    /// `bpf_ktime_get_ns()`.
+    pub time_ns: u64,
+    /// Address of the `struct sock`.
+    pub sk: u64,
+    /// `bpf_ktime_get_ns()` at creation; 0 unknown.
+    pub birth_ns: u64,
+    /// [`EventKind`] as an integer.
+    pub kind: u32,
+    /// tgid of the current task, related to the socket or not.
+    pub tgid: u32,
+    /// Thread id of the current task.
+    pub tid: u32,
+    /// Inode number of the socket's network namespace; 0 unknown.
+    pub netns: u32,
+    /// `skc_family`.
+    pub family: u16,
+    /// `skc_num`: local port, host order.
+    pub local_port: u16,
+    /// `skc_dport`: peer port, network order.
+    pub peer_port_be: u16,
+    /// `skc_state`.
+    pub state: u16,
+    /// Local address: 4 or 16 bytes in memory order (network order), the rest zero.
+    pub local: [u64; 2],
+    /// Peer address, likewise.
+    pub peer: [u64; 2],
+    /// `group_leader->comm`, 16 bytes in memory order.
+    pub comm: [u64; 2],
+}
+
+/// One descriptor of the inventory, written to the iterator's seq file.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    feature = "user",
+    derive(zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+#[repr(C)]
+pub struct InventoryRecord {
+    /// Address of the `struct sock`.
+    pub sk: u64,
+    /// `file->f_inode->i_ino`.
+    pub inode: u64,
+    /// `start_boottime` of the holder's thread group leader.
+    pub holder_start_ns: u64,
+    /// [`SocketEntry::birth_ns`]; 0 without an entry.
+    pub birth_ns: u64,
+    /// [`SocketEntry::creator_start_ns`]; 0 without an entry.
+    pub creator_start_ns: u64,
+    /// [`SocketEntry::creator_tgid`]; 0 without an entry.
+    pub creator_tgid: u32,
+    /// tgid of the holder.
+    pub holder_tgid: u32,
+    /// Descriptor.
+    pub fd: u32,
+    /// Inode number of the socket's network namespace.
+    pub netns: u32,
+    /// `sk_ack_backlog`.
+    pub ack_backlog: u32,
+    /// [`SOCKET_MPTCP`], and the entry's flags.
+    pub flags: u32,
+    /// `skc_family`.
+    pub family: u16,
+    /// `skc_num`: local port, host order.
+    pub local_port: u16,
+    /// `skc_dport`: peer port, network order.
+    pub peer_port_be: u16,
+    /// `skc_state`.
+    pub state: u16,
+    /// `skc_rcv_saddr` or `skc_v6_rcv_saddr` in memory order (network order), the rest zero.
+    pub local: [u64; 2],
+    /// `skc_daddr` or `skc_v6_daddr`, likewise.
+    pub peer: [u64; 2],
+}
+
+const _: () = {
+    assert!(size_of::<ProcessKey>() == 16);
+    assert!(size_of::<ProcessStats>() == 64);
+    assert!(size_of::<SocketEntry>() == 24);
+    assert!(size_of::<EventRecord>() == 96);
+    assert!(size_of::<InventoryRecord>() == 104);
+    assert!(core::mem::offset_of!(InventoryRecord, local) == 72);
+    assert!(core::mem::offset_of!(EventRecord, local) == 48);
+};

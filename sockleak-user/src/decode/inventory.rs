@@ -1,0 +1,120 @@
+//! Inventory records.
+
+use sockleak_ebpf::{InventoryRecord, SOCKET_MPTCP};
+
+use super::{DecodeError, address, exactly, family, peer};
+use crate::model::{Birth, HeldSocket, ProcessId, SocketClass, TcpState};
+
+/// Decodes one [`InventoryRecord`].
+///
+/// # Errors
+/// When the bytes are not a record, or hold a family or state that no kernel has.
+pub fn held_socket(bytes: &[u8]) -> Result<HeldSocket, DecodeError> {
+    let record: InventoryRecord = exactly("inventory record", bytes)?;
+    let family = family(record.family)?;
+    let state = u8::try_from(record.state)
+        .ok()
+        .and_then(|raw| TcpState::try_from(raw).ok())
+        .ok_or(DecodeError::State(record.state))?;
+    let birth = (record.birth_ns != 0).then(|| Birth {
+        at_ns: record.birth_ns,
+        creator: ProcessId::from_kernel(record.creator_tgid, record.creator_start_ns),
+    });
+    Ok(HeldSocket {
+        sk: record.sk,
+        inode: record.inode,
+        holder: ProcessId::from_kernel(record.holder_tgid, record.holder_start_ns),
+        fd: record.fd,
+        netns: (record.netns != 0).then_some(record.netns),
+        family,
+        state,
+        class: SocketClass::of(state, record.local_port),
+        local: address(family, record.local, record.local_port),
+        peer: peer(family, record.peer, record.peer_port_be),
+        accept_queue: if state == TcpState::Listen {
+            record.ack_backlog
+        } else {
+            0
+        },
+        mptcp: record.flags & SOCKET_MPTCP != 0,
+        birth,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Family;
+
+    /// A record as the kernel side lays it out, field by field.
+    fn record() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for word in [
+            0xffff_8880_1234_5678u64,
+            4242,
+            70_000_000,
+            9_000,
+            60_000_000,
+        ] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        for word in [17u32, 23, 5, 4_026_531_840, 3, 0] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        for half in [2u16, 8080, 443u16.to_be(), 1] {
+            bytes.extend(half.to_ne_bytes());
+        }
+        bytes.extend([127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.extend([10, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        bytes
+    }
+
+    #[test]
+    fn a_connection_is_read_field_by_field() {
+        let socket = held_socket(&record()).unwrap();
+        assert_eq!(socket.sk, 0xffff_8880_1234_5678);
+        assert_eq!(socket.inode, 4242);
+        assert_eq!(
+            socket.holder,
+            ProcessId {
+                pid: 23,
+                start_ticks: 7
+            }
+        );
+        assert_eq!(socket.fd, 5);
+        assert_eq!(socket.netns, Some(4_026_531_840));
+        assert_eq!(socket.family, Family::V4);
+        assert_eq!(socket.class, SocketClass::Established);
+        assert_eq!(socket.local, "127.0.0.1:8080".parse().unwrap());
+        assert_eq!(socket.peer, Some("10.0.0.9:443".parse().unwrap()));
+        assert_eq!(socket.accept_queue, 0, "only listeners have one");
+        let birth = socket.birth.unwrap();
+        assert_eq!(
+            (birth.at_ns, birth.creator.pid, birth.creator.start_ticks),
+            (9_000, 17, 6)
+        );
+    }
+
+    #[test]
+    fn wrong_sizes_families_and_states_are_errors() {
+        let mut bytes = record();
+        assert!(matches!(
+            held_socket(&bytes[1..]),
+            Err(DecodeError::Size { .. })
+        ));
+        bytes[64] = 1;
+        assert_eq!(held_socket(&bytes), Err(DecodeError::Family(1)));
+        bytes[64] = 2;
+        bytes[70] = 99;
+        assert_eq!(held_socket(&bytes), Err(DecodeError::State(99)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..220)) {
+            let _ = held_socket(&bytes);
+        }
+    }
+}

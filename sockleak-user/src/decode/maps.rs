@@ -1,0 +1,113 @@
+//! Map values.
+
+use sockleak_ebpf::{ProcessKey, ProcessStats};
+
+use super::{DecodeError, bytes16, exactly};
+use crate::{
+    model::{Counters, ProcessCounters, ProcessId},
+    sanitize::printable_c,
+};
+
+/// Sums the per-CPU copies of the host-wide counters.
+///
+/// # Errors
+/// When a copy does not have the agreed size.
+pub fn counters<'b>(copies: impl IntoIterator<Item = &'b [u8]>) -> Result<Counters, DecodeError> {
+    let mut sum = Counters::default();
+    for copy in copies {
+        let copy: sockleak_ebpf::Counters = exactly("counters value", copy)?;
+        let [alloc, accept, destroy, release] = copy.dropped;
+        for (total, part) in [
+            (&mut sum.allocated, copy.allocated),
+            (&mut sum.allocated_kernel, copy.allocated_kernel),
+            (&mut sum.children, copy.children),
+            (&mut sum.accepted, copy.accepted),
+            (&mut sum.destroyed_known, copy.destroyed_known),
+            (&mut sum.destroyed_kernel, copy.destroyed_kernel),
+            (&mut sum.destroyed_unknown, copy.destroyed_unknown),
+            (&mut sum.released, copy.released),
+            (&mut sum.sockets_full, copy.sockets_full),
+            (&mut sum.sockets_failed, copy.sockets_failed),
+            (&mut sum.sockets_stale, copy.sockets_stale),
+            (&mut sum.sockets_undeleted, copy.sockets_undeleted),
+            (&mut sum.processes_full, copy.processes_full),
+            (&mut sum.processes_failed, copy.processes_failed),
+            (&mut sum.dropped_alloc, alloc),
+            (&mut sum.dropped_accept, accept),
+            (&mut sum.dropped_destroy, destroy),
+            (&mut sum.dropped_release, release),
+        ] {
+            *total = total.saturating_add(part);
+        }
+    }
+    Ok(sum)
+}
+
+/// Decodes one element of the process map.
+///
+/// # Errors
+/// When key or value do not have the agreed size.
+pub fn process_counters(key: &[u8], value: &[u8]) -> Result<ProcessCounters, DecodeError> {
+    let key: ProcessKey = exactly("process key", key)?;
+    let stats: ProcessStats = exactly("process value", value)?;
+    Ok(ProcessCounters {
+        process: ProcessId::from_kernel(key.tgid, key.start_boottime_ns),
+        comm: printable_c(&bytes16(stats.comm)),
+        netns: (stats.netns != 0).then_some(stats.netns),
+        cgroup_id: (stats.cgroup_id != 0).then_some(stats.cgroup_id),
+        allocated: stats.allocated,
+        destroyed: stats.destroyed,
+        accepted: stats.accepted,
+        released: stats.released,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_summed() {
+        let copy = |allocated: u64, last: u64| {
+            let mut words = [0u64; 18];
+            words[0] = allocated;
+            words[17] = last;
+            words
+                .iter()
+                .flat_map(|word| word.to_ne_bytes())
+                .collect::<Vec<u8>>()
+        };
+        let (a, b) = (copy(3, 1), copy(u64::MAX, 2));
+        let sum = counters([a.as_slice(), b.as_slice()]).unwrap();
+        assert_eq!(sum.allocated, u64::MAX, "saturates");
+        assert_eq!(sum.dropped_release, 3);
+        assert!(counters([&a[1..]]).is_err());
+    }
+
+    #[test]
+    fn a_process_is_read_field_by_field() {
+        let mut key = 120_000_000u64.to_ne_bytes().to_vec();
+        key.extend(77u32.to_ne_bytes());
+        key.extend([0; 4]);
+        let mut value = Vec::new();
+        for word in [5u64, 4, 3, 2, 99] {
+            value.extend(word.to_ne_bytes());
+        }
+        value.extend(4_026_531_840u32.to_ne_bytes());
+        value.extend([0; 4]);
+        value.extend(*b"java\0\0\0\0\0\0\0\0\0\0\0\0");
+        let process = process_counters(&key, &value).unwrap();
+        assert_eq!(
+            process.process,
+            ProcessId {
+                pid: 77,
+                start_ticks: 12
+            }
+        );
+        assert_eq!(process.comm, "java");
+        assert_eq!((process.allocated, process.destroyed), (5, 4));
+        assert_eq!((process.accepted, process.released), (3, 2));
+        assert_eq!(process.cgroup_id, Some(99));
+        assert!(process_counters(&key, &key).is_err());
+    }
+}

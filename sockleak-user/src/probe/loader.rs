@@ -1,0 +1,426 @@
+//! Loads the object and attaches what the plan says.
+
+use std::{collections::BTreeMap, fs::File, io, os::fd::AsFd};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::Map,
+    programs::{
+        BtfTracePoint, CgroupAttachMode, CgroupSock, FEntry, FExit, Iter, KProbe, Program,
+        ProgramError,
+    },
+};
+use sockleak_ebpf::{
+    FIELDS,
+    names::{globals, maps},
+};
+use thiserror::Error;
+
+use super::{
+    catalog::{Attachment, Target, Variant},
+    coverage::Outcome,
+    misses,
+    object::OBJECT,
+    plan::{HookPlan, Plan, PlanError, is_missing},
+};
+use crate::kernel::Facts;
+
+/// How much to load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Sockets that can be recorded at a time; 96 bytes of kernel memory each.
+    pub sockets: u32,
+    /// Processes that can be recorded at a time; 144 bytes of kernel memory each.
+    pub processes: u32,
+    /// Write every event to the ring buffer.
+    pub events: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            sockets: 262_144,
+            processes: 16_384,
+            events: false,
+        }
+    }
+}
+
+/// Size of the ring buffer with `--events`, bytes.
+const EVENTS_BYTES: u32 = 1 << 20;
+/// The smallest ring buffer there is: one page.
+const EVENTS_BYTES_OFF: u32 = 4096;
+
+/// Nothing can be watched.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The kernel offers no way.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A hook that everything rests on was refused although it looked possible.
+    #[error("hook `{hook}` was refused by the kernel: {reasons}")]
+    Refused {
+        /// Name of the hook.
+        hook: &'static str,
+        /// Every attempt with its reason.
+        reasons: String,
+    },
+    /// The kernel has no BTF or it cannot be read.
+    #[error("cannot read the kernel's type information /sys/kernel/btf/vmlinux: {0}")]
+    Btf(#[source] aya::BtfError),
+    /// The object itself was refused: maps could not be created.
+    #[error("cannot load the BPF object: {0}")]
+    Object(#[source] Box<aya::EbpfError>),
+    /// The inventory iterator could not be opened.
+    #[error("cannot start the inventory iterator: {0}")]
+    Iterator(String),
+}
+
+/// What is attached. Dropping it detaches everything; the kernel does the same when the process
+/// dies, because nothing is pinned.
+pub struct Attached {
+    ebpf: Ebpf,
+    outcomes: Vec<Outcome>,
+    iterator: Option<&'static str>,
+    active: Vec<&'static str>,
+}
+
+impl Attached {
+    /// Loads and attaches everything that `plan` has a candidate for.
+    ///
+    /// # Errors
+    /// When creation or destruction of sockets cannot be seen at all.
+    pub fn load(facts: &Facts, plan: &Plan, options: &LoadOptions) -> Result<Self, LoadError> {
+        plan.check()?;
+        let mut attached = Self::load_object(facts, options)?;
+        let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+        for planned in &plan.hooks {
+            let outcome = attached.attach_hook(facts, &btf, planned);
+            let essential = matches!(planned.hook, super::Hook::Alloc | super::Hook::Destroy);
+            if essential && outcome.served.is_none() {
+                return Err(LoadError::Refused {
+                    hook: planned.hook.name(),
+                    reasons: outcome.reason.unwrap_or_default(),
+                });
+            }
+            attached.outcomes.push(outcome);
+        }
+        Ok(attached)
+    }
+
+    /// Loads only the inventory iterator, for `snapshot`.
+    ///
+    /// # Errors
+    /// When it cannot be had; the message says why.
+    pub fn load_inventory(facts: &Facts, plan: &Plan) -> Result<Self, LoadError> {
+        let options = LoadOptions {
+            sockets: 1,
+            processes: 1,
+            events: false,
+        };
+        let mut attached = Self::load_object(facts, &options)?;
+        let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+        let planned = plan
+            .hooks
+            .iter()
+            .find(|planned| planned.hook == super::Hook::Inventory);
+        if let Some(planned) = planned {
+            let outcome = attached.attach_hook(facts, &btf, planned);
+            if outcome.served.is_none() {
+                return Err(LoadError::Iterator(outcome.reason.unwrap_or_default()));
+            }
+            attached.outcomes.push(outcome);
+        }
+        Ok(attached)
+    }
+
+    fn load_object(facts: &Facts, options: &LoadOptions) -> Result<Self, LoadError> {
+        let offsets: Vec<(&'static str, u32)> = FIELDS
+            .iter()
+            .filter_map(|spec| {
+                let member = facts.field(spec.global)?;
+                let offset = if spec.size == 0 {
+                    member.bit_offset
+                } else {
+                    member.byte_offset()
+                };
+                Some((spec.global, offset))
+            })
+            .collect();
+        let emit = u32::from(options.events);
+        let task_btf = u32::from(facts.features.helper("get_current_task_btf"));
+        let socket_file_ops = facts
+            .symbols
+            .as_ref()
+            .ok()
+            .and_then(|symbols| symbols.address("socket_file_ops"))
+            .unwrap_or(0);
+        let mut loader = EbpfLoader::new();
+        for (global, offset) in &offsets {
+            loader.override_global(global, offset, true);
+        }
+        loader
+            .override_global(globals::EMIT_EVENTS, &emit, true)
+            .override_global(globals::TASK_BTF, &task_btf, true)
+            .override_global(globals::SOCKET_FILE_OPS, &socket_file_ops, true)
+            .map_max_entries(maps::SOCKETS, options.sockets)
+            .map_max_entries(maps::PROCESSES, options.processes)
+            .map_max_entries(
+                maps::EVENTS,
+                if options.events {
+                    EVENTS_BYTES
+                } else {
+                    EVENTS_BYTES_OFF
+                },
+            );
+        let ebpf = loader
+            .load(OBJECT)
+            .map_err(|error| LoadError::Object(Box::new(error)))?;
+        Ok(Self {
+            ebpf,
+            outcomes: Vec::new(),
+            iterator: None,
+            active: Vec::new(),
+        })
+    }
+
+    fn attach_hook(&mut self, facts: &Facts, btf: &Btf, planned: &HookPlan) -> Outcome {
+        let mut reasons: Vec<String> = planned.reasons().into_iter().collect();
+        for variant in &planned.candidates {
+            match self.attach_variant(facts, btf, variant) {
+                Ok(()) => {
+                    return Outcome {
+                        hook: planned.hook,
+                        served: Some(variant),
+                        reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
+                    };
+                }
+                Err(error) => reasons.push(format!("{}: {error}", variant.backend)),
+            }
+        }
+        Outcome {
+            hook: planned.hook,
+            served: None,
+            reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
+        }
+    }
+
+    fn attach_variant(
+        &mut self,
+        facts: &Facts,
+        btf: &Btf,
+        variant: &Variant,
+    ) -> Result<(), String> {
+        let mut done: Vec<&'static str> = Vec::new();
+        for attachment in variant.attachments {
+            if attachment.optional && is_missing(facts, attachment.target) {
+                continue;
+            }
+            if let Err(error) = self.attach_one(facts, btf, attachment, &done) {
+                for program in done {
+                    self.unload(program);
+                }
+                self.unload(attachment.program);
+                return Err(format!("{}: {error}", attachment.program));
+            }
+            done.push(attachment.program);
+        }
+        if let Some(Target::IterFiles | Target::IterFilesByOperations) = variant
+            .attachments
+            .first()
+            .map(|attachment| attachment.target)
+        {
+            self.iterator = done.first().copied();
+        }
+        self.active.extend(done);
+        Ok(())
+    }
+
+    fn attach_one(
+        &mut self,
+        facts: &Facts,
+        btf: &Btf,
+        attachment: &Attachment,
+        loaded: &[&str],
+    ) -> Result<(), String> {
+        let name = attachment.program;
+        let program = self
+            .ebpf
+            .program_mut(name)
+            .ok_or_else(|| format!("the object has no program {name}"))?;
+        match attachment.target {
+            Target::Fentry(function, _) => {
+                let program: &mut FEntry = typed(program)?;
+                program.load(function, btf).map_err(explain)?;
+                program.attach().map_err(explain)?;
+            }
+            Target::Fexit(function, _) => {
+                let program: &mut FExit = typed(program)?;
+                program.load(function, btf).map_err(explain)?;
+                program.attach().map_err(explain)?;
+            }
+            Target::Kprobe(function) | Target::Kretprobe(function) => {
+                let program: &mut KProbe = typed(program)?;
+                if !loaded.contains(&name) {
+                    program.load().map_err(explain)?;
+                }
+                program.attach(function, 0).map_err(explain)?;
+            }
+            Target::TpBtf(tracepoint, _) => {
+                let program: &mut BtfTracePoint = typed(program)?;
+                program.load(tracepoint, btf).map_err(explain)?;
+                program.attach().map_err(explain)?;
+            }
+            Target::CgroupCreate | Target::CgroupRelease => {
+                let path = facts
+                    .features
+                    .cgroup2
+                    .as_deref()
+                    .unwrap_or("/sys/fs/cgroup");
+                let root = File::open(path).map_err(|error| format!("{path}: {error}"))?;
+                let program: &mut CgroupSock = typed(program)?;
+                program.load().map_err(explain)?;
+                // A link (5.7+) lives beside other programs on the root whatever the mode, and
+                // the kernel accepts no flags with it.
+                program
+                    .attach(root.as_fd(), CgroupAttachMode::Single)
+                    .map_err(explain)?;
+            }
+            Target::IterFiles | Target::IterFilesByOperations => {
+                let program: &mut Iter = typed(program)?;
+                program.load("task_file", btf).map_err(explain)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a program and its links out of the kernel again; one that was never loaded answers
+    /// with an error that says just that.
+    fn unload(&mut self, name: &str) {
+        let result = match self.ebpf.program_mut(name) {
+            Some(Program::FEntry(program)) => program.unload(),
+            Some(Program::FExit(program)) => program.unload(),
+            Some(Program::KProbe(program)) => program.unload(),
+            Some(Program::BtfTracePoint(program)) => program.unload(),
+            Some(Program::CgroupSock(program)) => program.unload(),
+            Some(Program::Iter(program)) => program.unload(),
+            _ => Ok(()),
+        };
+        if let Err(error) = result {
+            log::debug!("{name}: {error}");
+        }
+    }
+
+    /// What came of every hook.
+    pub fn outcomes(&self) -> &[Outcome] {
+        &self.outcomes
+    }
+
+    /// Takes a map out of the object, by the names of [`sockleak_ebpf::names::maps`].
+    pub fn take_map(&mut self, name: &str) -> Option<Map> {
+        self.ebpf.take_map(name)
+    }
+
+    /// Starts one walk over all descriptors; the file yields
+    /// [`sockleak_ebpf::InventoryRecord`]s.
+    ///
+    /// # Errors
+    /// When the iterator is not loaded or the kernel refuses to start it.
+    pub fn start_inventory(&mut self) -> Result<File, LoadError> {
+        let name = self
+            .iterator
+            .ok_or_else(|| LoadError::Iterator("no iterator is loaded".to_owned()))?;
+        let failed = |error: String| LoadError::Iterator(error);
+        let program = self
+            .ebpf
+            .program_mut(name)
+            .ok_or_else(|| failed(format!("the object has no program {name}")))?;
+        let program: &mut Iter = typed(program).map_err(failed)?;
+        let link = program.attach().map_err(|error| failed(explain(error)))?;
+        let link = program
+            .take_link(link)
+            .map_err(|error| failed(explain(error)))?;
+        link.into_file().map_err(|error| failed(error.to_string()))
+    }
+
+    /// Runs that the kernel skipped, by program; only those that are not zero.
+    pub fn missed_runs(&self) -> BTreeMap<String, u64> {
+        self.runs()
+            .filter_map(|(name, runs)| Some((name.to_owned(), runs.misses.filter(|n| *n > 0)?)))
+            .collect()
+    }
+
+    /// Time spent in all programs, ns; `None` unless kernel.bpf_stats_enabled.
+    pub fn run_time_ns(&self) -> Option<u64> {
+        let total = self.runs().map(|(_, runs)| runs.run_time_ns).sum();
+        (total > 0).then_some(total)
+    }
+
+    fn runs(&self) -> impl Iterator<Item = (&'static str, misses::Runs)> {
+        self.active.iter().filter_map(|name| {
+            let fd = self.ebpf.program(name)?.fd().ok()?;
+            Some((*name, misses::runs(fd.as_fd()).ok()?))
+        })
+    }
+}
+
+fn typed<'p, T>(program: &'p mut Program) -> Result<&'p mut T, String>
+where
+    &'p mut T: TryFrom<&'p mut Program, Error = ProgramError>,
+{
+    program.try_into().map_err(explain)
+}
+
+/// The whole chain of causes; of a verifier log only the last lines, which hold the verdict.
+fn explain(error: ProgramError) -> String {
+    if let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = &error
+    {
+        let log = verifier_log.to_string();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+        let verdict = lines
+            .iter()
+            .rev()
+            .find(|line| !line.starts_with("processed "))
+            .copied()
+            .unwrap_or("no verifier log");
+        log::debug!("verifier log: {log}");
+        return format!("load refused: {io_error} ({verdict})");
+    }
+    chain(&error)
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl LoadError {
+    /// Whether the cause is missing privileges or kernel support (exit status 3).
+    pub fn is_unsupported(&self) -> bool {
+        match self {
+            Self::Plan(_) | Self::Refused { .. } | Self::Btf(_) | Self::Iterator(_) => true,
+            Self::Object(error) => {
+                let mut source: Option<&dyn std::error::Error> = Some(error);
+                while let Some(cause) = source {
+                    if let Some(io) = cause.downcast_ref::<io::Error>() {
+                        return io.kind() == io::ErrorKind::PermissionDenied;
+                    }
+                    source = cause.source();
+                }
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! From what the kernel offers to attached hooks.
+//!
+//! [`catalog`] lists the logical hooks and the ways to serve each, [`plan`] chooses purely from
+//! [`crate::kernel::Facts`], [`loader`] loads and attaches, and [`coverage`] says what came of
+//! it.
+
+pub mod catalog;
+pub mod coverage;
+pub mod facts;
+pub mod loader;
+mod misses;
+pub mod object;
+pub mod plan;
+
+pub use catalog::{Backend, Hook};
+pub use loader::{Attached, LoadError, LoadOptions};
+pub use plan::{Choice, Plan};
