@@ -172,3 +172,51 @@ unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> Result<OwnedFd, Errno> 
         _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether this process may ask at all; says so when not.
+    fn may_ask(test: &str) -> bool {
+        let may = super::super::Privileges::gather().may_trace();
+        if !may {
+            crate::kernel::skip_aloud(test, "needs CAP_BPF and CAP_PERFMON");
+        }
+        may
+    }
+
+    #[test]
+    fn a_function_that_does_not_exist_is_refused() {
+        if !may_ask("a_function_that_does_not_exist_is_refused") {
+            return;
+        }
+        assert!(load(Kind::Fentry(0x0fff_ffff)).is_err());
+        assert!(load(Kind::TpBtf(0)).is_err());
+    }
+
+    #[test]
+    fn a_tracepoint_program_loads_attaches_and_leaves() {
+        let test = "a_tracepoint_program_loads_attaches_and_leaves";
+        if !may_ask(test) {
+            return;
+        }
+        let Ok(btf) = super::super::Btf::load(super::super::btf::VMLINUX) else {
+            return crate::kernel::skip_aloud(test, "this kernel has no BTF");
+        };
+        let Some(point) = btf.tracepoint("tcp_destroy_sock") else {
+            return crate::kernel::skip_aloud(test, "this kernel has no tcp_destroy_sock");
+        };
+        let program = load(Kind::TpBtf(point.id)).unwrap();
+        let link = attach_tracing(&program).unwrap();
+        drop(link);
+        attach_tracing(&program).unwrap();
+    }
+
+    #[test]
+    fn ring_buffers_exist_on_every_supported_kernel() {
+        if may_ask("ring_buffers_exist_on_every_supported_kernel") {
+            create_ringbuf().unwrap();
+        }
+    }
+}

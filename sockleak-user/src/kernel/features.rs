@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::bpf::{self, Kind};
 use super::btf::Btf;
-use super::privileges::Privileges;
+use super::privileges::{Lockdown, Privileges};
 
 /// Present exactly when kprobes can be opened through perf_event_open(2) (CONFIG_KPROBE_EVENTS).
 const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
@@ -76,11 +76,11 @@ impl fmt::Display for Support {
 /// What the kernel accepts from this process.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Features {
-    /// fentry and fexit programs, loaded and attached.
+    /// fentry and fexit programs.
     pub fentry: Support,
     /// kprobe and kretprobe programs.
     pub kprobe: Support,
-    /// Typed tracepoint programs, loaded and attached.
+    /// Typed tracepoint programs.
     pub tp_btf: Support,
     /// The iterator over the open files of all tasks.
     pub iter_task_file: Support,
@@ -116,17 +116,13 @@ impl Features {
         });
         Self {
             fentry: match FENTRY_PROBE.into_iter().find_map(func) {
-                Some(id) => ask.tracing("fentry programs", Kind::Fentry(id)),
+                Some(id) => ask.fentry(id),
                 None => absent("function to try fentry on"),
             },
-            kprobe: match Path::new(KPROBE_PMU).exists() {
-                true => ask.program("kprobe programs", Kind::Kprobe),
-                false => Support::No(format!(
-                    "this kernel has no kprobes ({KPROBE_PMU} does not exist, CONFIG_KPROBE_EVENTS)"
-                )),
-            },
+            kprobe: ask.kprobe(),
+            // Not attached: another tracepoint attached soon after would wait for RCU.
             tp_btf: match tracepoint("tcp_destroy_sock") {
-                Some(id) => ask.tracing("tp_btf programs", Kind::TpBtf(id)),
+                Some(id) => ask.program("tp_btf programs", Kind::TpBtf(id)),
                 None => absent("tracepoint tcp_destroy_sock"),
             },
             iter_task_file: match func("bpf_iter_task_file") {
@@ -162,11 +158,29 @@ impl Asker<'_> {
         self.answer(what, bpf::load(kind))
     }
 
-    /// Attaching counts too: a kernel without direct calls from ftrace, such as arm64 before
-    /// 6.4, loads what it then cannot attach.
-    fn tracing(&self, what: &str, kind: Kind) -> Support {
-        let attached = bpf::load(kind).and_then(|program| bpf::attach_tracing(&program));
-        self.answer(what, attached)
+    /// Kernels without direct calls from ftrace, such as arm64 before 6.4, load what they then
+    /// cannot attach. x86-64 has them since before the first kernel supported here, and detaching
+    /// waits for RCU, so there the question is saved.
+    fn fentry(&self, id: u32) -> Support {
+        let loaded = bpf::load(Kind::Fentry(id));
+        let accepted = match cfg!(target_arch = "x86_64") {
+            true => loaded,
+            false => loaded.and_then(|program| bpf::attach_tracing(&program)),
+        };
+        self.answer("fentry programs", accepted)
+    }
+
+    /// Whether kprobes can be opened through perf_event_open(2), and programs loaded for them.
+    fn kprobe(&self) -> Support {
+        if !Path::new(KPROBE_PMU).exists() {
+            return Support::No(format!(
+                "this kernel has no kprobes ({KPROBE_PMU} does not exist, CONFIG_KPROBE_EVENTS)"
+            ));
+        }
+        if self.privileges.lockdown == Lockdown::Confidentiality {
+            return Support::Blocked("lockdown in confidentiality mode forbids kprobes".to_owned());
+        }
+        self.program("kprobe programs", Kind::Kprobe)
     }
 
     fn answer(&self, what: &str, result: Result<OwnedFd, Errno>) -> Support {
@@ -255,6 +269,7 @@ fn unescape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::privileges::Capability;
     use super::*;
 
     #[test]
@@ -297,7 +312,7 @@ mod tests {
     #[test]
     fn a_refusal_is_not_an_absence() {
         let root = Privileges {
-            capabilities: [super::super::privileges::Capability::SysAdmin].into(),
+            capabilities: [Capability::SysAdmin].into(),
             ..Privileges::default()
         };
         let ask = Asker { privileges: &root };

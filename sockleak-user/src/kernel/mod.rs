@@ -16,9 +16,20 @@ pub mod privileges;
 pub mod problems;
 pub mod symbols;
 
+#[cfg(test)]
+pub(crate) mod samples;
+
 pub use btf::{Btf, BtfError, FuncProto, Member, Param};
 pub use facts::{BtfFacts, Facts, FieldSpec, Wanted};
 pub use features::{Features, Support};
 pub use privileges::Privileges;
 pub use problems::{Problem, problems};
 pub use symbols::Symbols;
+
+/// Says past the capture of the test harness that a test could not run, and why.
+#[cfg(test)]
+pub(crate) fn skip_aloud(test: &str, reason: &str) {
+    use std::io::Write;
+    // The message is lost only if stderr is closed.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}

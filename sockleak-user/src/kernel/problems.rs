@@ -100,12 +100,19 @@ fn no_btf(facts: &Facts) -> Option<Problem> {
 
 fn confidentiality(facts: &Facts) -> Option<Problem> {
     (facts.privileges.lockdown == Lockdown::Confidentiality).then_some(())?;
+    // Typed loads of trampolines and tp_btf need no helper that lockdown refuses.
+    let typed = facts.features.fentry.is_yes() || facts.features.tp_btf.is_yes();
     problem(
-        true,
+        !typed,
         "the kernel is locked down in confidentiality mode".to_owned(),
-        "programs may not read kernel memory, so nothing can be traced; \
-         `sockleak snapshot --no-bpf` works",
-        "boot with lockdown=integrity (or lockdown=none): \
+        match typed {
+            true => {
+                "no kprobes, and programs may read kernel memory only through typed pointers: \
+                 the number of ports that a search examined is unknown"
+            }
+            false => "nothing can be traced; only `sockleak snapshot --no-bpf` works",
+        },
+        "boot with lockdown=integrity instead: \
          cat /sys/kernel/security/lockdown; tr ' ' '\\n' < /proc/cmdline | grep lockdown",
     )
 }
@@ -158,8 +165,9 @@ fn no_function_hooks(facts: &Facts) -> Option<Problem> {
         ),
         "the tracepoint backend serves instead: sockets that the kernel makes for itself (MPTCP \
          subflows, NFS) and the time that successful port searches take are not seen",
-        "boot a kernel with CONFIG_KPROBES=y, or lift the policy that refuses fentry: \
-         cat /sys/kernel/security/lockdown; sysctl kernel.kprobes-optimization",
+        "boot a kernel with CONFIG_KPROBE_EVENTS=y, or lift the policy that refuses fentry: \
+         sudo mount -t securityfs none /sys/kernel/security; \
+         cat /sys/kernel/security/lockdown /sys/kernel/security/lsm",
     )
 }
 
@@ -285,3 +293,6 @@ fn list(names: &[&str]) -> String {
         [rest @ .., last] => format!("{} and {last} are", rest.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,8 +24,6 @@ pub struct Symbol {
     pub kind: char,
     /// The module it belongs to, if not the kernel itself.
     pub module: Option<String>,
-    /// How many symbols have this name; kernels refuse kprobes on names that are not unique.
-    pub count: u32,
 }
 
 /// The symbols that were asked for and exist.
@@ -52,8 +50,8 @@ impl Symbols {
         }
     }
 
-    /// Picks the wanted symbols out of a table with lines `address type name [module]`. Lines of
-    /// another form are passed over.
+    /// Picks the wanted symbols out of a table with lines `address type name [module]`, and stops
+    /// when all are found. Lines of another form are passed over.
     ///
     /// # Errors
     /// When the reader fails.
@@ -77,22 +75,12 @@ impl Symbols {
                 address: (address != 0).then_some(address),
                 kind: char::from(kind),
                 module,
-                count: 1,
             };
-            symbols
-                .found
-                .entry((*name).to_owned())
-                .and_modify(|earlier| {
-                    earlier.count += 1;
-                    // The kernel's own symbol counts before a module's.
-                    if earlier.module.is_some() && symbol.module.is_none() {
-                        *earlier = Symbol {
-                            count: earlier.count,
-                            ..symbol.clone()
-                        };
-                    }
-                })
-                .or_insert(symbol);
+            // The kernel's own symbols come first; a module's namesake is not what was meant.
+            symbols.found.entry((*name).to_owned()).or_insert(symbol);
+            if symbols.found.len() == wanted.len() {
+                break;
+            }
         }
         symbols.hidden = any_line && !any_address;
         Ok(symbols)
@@ -168,8 +156,8 @@ mod tests {
     const TABLE: &[u8] = b"\
 ffffffff81000000 T _text
 ffffffff82009830 T tcp_init_sock
-ffffffffc0001000 t table_perturb\t[dccp]
 ffffffff83000010 b table_perturb
+ffffffffc0001000 t table_perturb\t[dccp]
 ffffffffc0002000 t tcp_init_sock\t[mymod]
 
 not a line
@@ -188,7 +176,6 @@ ffffffffc0003000 t only_in_module\t[m]";
             symbols.address("tcp_init_sock"),
             Some(0xffff_ffff_8200_9830)
         );
-        assert_eq!(symbols.found["tcp_init_sock"].count, 2);
         assert_eq!(symbols.found["only_in_module"].module.as_deref(), Some("m"));
         assert!(!symbols.contains("absent"));
         assert!(!symbols.contains("_text"));
@@ -200,7 +187,6 @@ ffffffffc0003000 t only_in_module\t[m]";
         let symbol = &symbols.found["table_perturb"];
         assert_eq!(symbol.address, Some(0xffff_ffff_8300_0010));
         assert_eq!((symbol.kind, symbol.module.as_deref()), ('b', None));
-        assert_eq!(symbol.count, 2);
     }
 
     #[test]
