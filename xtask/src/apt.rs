@@ -153,28 +153,33 @@ impl Suites {
         unpack_all(&debs, into)
     }
 
-    #[expect(dead_code, reason = "the QEMU step uses it")]
-    /// Downloads packages with everything they depend on and unpacks all of it into `into`.
-    pub fn unpack_with_dependencies(&self, packages: &[Package], into: &Path) -> Result<()> {
+    /// Downloads a package with everything it depends on and unpacks all of it into `into`. Where
+    /// several suites offer a package, `preferred` wins.
+    pub fn unpack_with_dependencies(&self, name: &str, preferred: &str, into: &Path) -> Result<()> {
         let debs = into.join(".debs");
         fs::create_dir_all(debs.join("partial"))?;
-        let wanted: Vec<String> = packages
-            .iter()
-            .map(|p| format!("{}={}", p.name, p.version))
-            .collect();
         note(format!(
-            "downloading {} with what it depends on",
-            wanted.join(" ")
+            "downloading {name} of {preferred} with all it depends on"
         ));
         cmd::retry("downloading packages", || {
             let mut command = self.apt("apt-get");
             command
                 .arg("-o")
-                .arg(format!("Dir::Cache::archives={}", debs.display()));
-            cmd::output(command.args(["install", "--download-only"]).args(&wanted))
+                .arg(format!("Dir::Cache::archives={}", debs.display()))
+                .args(["install", "--download-only", "-t", preferred, name]);
+            cmd::output(&mut command)
         })?;
-        let _ = fs::remove_dir_all(debs.join("partial"));
+        fs::remove_dir_all(debs.join("partial"))?;
         unpack_all(&debs, into)
+    }
+}
+
+impl Drop for Suites {
+    /// apt's binary caches are quick to make again and hundreds of megabytes large.
+    fn drop(&mut self) {
+        for name in ["pkgcache.bin", "srcpkgcache.bin"] {
+            let _ = fs::remove_file(self.dir.join("cache").join(name));
+        }
     }
 }
 
@@ -219,7 +224,6 @@ fn parse_stanzas(text: &str) -> Vec<Package> {
 }
 
 /// Whether Debian version `a` is newer than `b`.
-#[expect(dead_code, reason = "the kernel and QEMU steps use it")]
 pub fn newer(a: &str, b: &str) -> bool {
     Command::new("dpkg")
         .args(["--compare-versions", a, "gt", b])

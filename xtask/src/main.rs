@@ -5,9 +5,19 @@ mod build_bpf;
 mod cache;
 mod check_bpf;
 mod cmd;
+mod cpio;
+#[path = "../../tests/src/frame.rs"]
+#[allow(dead_code, reason = "the writing half is for the guest")]
+mod frame;
+mod guest;
+mod guest_build;
+mod initramfs;
+mod kernel;
 mod manifest;
+mod qemu;
 mod strip;
 mod toolchain;
+mod vm;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -28,6 +38,8 @@ enum Command {
     BuildBpf(build_bpf::Options),
     /// Rebuild the committed objects elsewhere and compare bytes.
     CheckBpf,
+    /// Run a command in a QEMU guest of a given kernel.
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +58,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::BuildBpf(options) => build_bpf::run(&root, &options)?,
         Command::CheckBpf => check_bpf::run(&root)?,
+        Command::Vm(options) => return vm::run(&root, &options),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,93 @@
+//! Programs for guests: linked statically, because an initramfs has no libraries.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Result, bail};
+
+use crate::cmd;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// How much the compiler optimises what runs in a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Quick to build, with debug assertions: for tests.
+    Guest,
+    /// What users get: for measurements.
+    Release,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Guest => "guest",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// A program of the workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Program {
+    package: &'static str,
+    name: &'static str,
+}
+
+/// The guest's init.
+pub const INIT: Program = Program {
+    package: "sockleak-tests",
+    name: "init",
+};
+/// sockleak itself.
+pub const SOCKLEAK: Program = Program {
+    package: "sockleak",
+    name: "sockleak",
+};
+/// The tests that run inside a guest.
+pub const VMTEST: Program = Program {
+    package: "sockleak-tests",
+    name: "vmtest",
+};
+
+/// The program a bare word of a guest's command line means, if it is one of ours.
+pub fn by_name(name: &str) -> Option<Program> {
+    [SOCKLEAK, VMTEST]
+        .into_iter()
+        .find(|program| program.name == name)
+}
+
+/// Builds programs with one cargo call and returns their paths in the same order.
+pub fn build(root: &Path, programs: &[Program], profile: Profile) -> Result<Vec<PathBuf>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(root)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .args([
+            "build",
+            "--locked",
+            "--quiet",
+            "--target",
+            TARGET,
+            "--profile",
+            profile.name(),
+        ]);
+    for program in programs {
+        command.args(["--package", program.package, "--bin", program.name]);
+    }
+    command.arg("--target-dir").arg(root.join("target"));
+    cmd::run(&mut command)?;
+    let dir = root.join("target").join(TARGET).join(profile.name());
+    let paths: Vec<PathBuf> = programs
+        .iter()
+        .map(|program| dir.join(program.name))
+        .collect();
+    if let Some(missing) = paths.iter().find(|path| !path.is_file()) {
+        bail!("cargo built no {}", missing.display());
+    }
+    Ok(paths)
+}
