@@ -12,3 +12,4 @@ pub mod model;
 pub mod probe;
 pub mod report;
 pub mod sanitize;
+pub mod source;

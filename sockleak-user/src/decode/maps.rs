@@ -43,15 +43,24 @@ pub fn counters<'b>(copies: impl IntoIterator<Item = &'b [u8]>) -> Result<Counte
     Ok(sum)
 }
 
+/// The process behind a key of the process map.
+///
+/// # Errors
+/// When the key does not have the agreed size.
+pub fn process_id(key: &[u8]) -> Result<ProcessId, DecodeError> {
+    let key: ProcessKey = exactly("process key", key)?;
+    Ok(ProcessId::from_kernel(key.tgid, key.start_boottime_ns))
+}
+
 /// Decodes one element of the process map.
 ///
 /// # Errors
 /// When key or value do not have the agreed size.
 pub fn process_counters(key: &[u8], value: &[u8]) -> Result<ProcessCounters, DecodeError> {
-    let key: ProcessKey = exactly("process key", key)?;
+    let process = process_id(key)?;
     let stats: ProcessStats = exactly("process value", value)?;
     Ok(ProcessCounters {
-        process: ProcessId::from_kernel(key.tgid, key.start_boottime_ns),
+        process,
         comm: printable_c(&bytes16(stats.comm)),
         netns: (stats.netns != 0).then_some(stats.netns),
         cgroup_id: (stats.cgroup_id != 0).then_some(stats.cgroup_id),

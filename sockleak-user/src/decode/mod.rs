@@ -12,7 +12,7 @@ use thiserror::Error;
 
 pub use event::{Event, EventKind, event};
 pub use inventory::held_socket;
-pub use maps::{counters, process_counters};
+pub use maps::{counters, process_counters, process_id};
 
 use crate::model::Family;
 

@@ -137,6 +137,10 @@ fn plan_hook(facts: &Facts, choice: Choice, hook: Hook) -> HookPlan {
 
 /// Why this kernel cannot serve a variant; `None` when it should.
 fn obstacle(facts: &Facts, variant: &Variant) -> Option<String> {
+    let btf = match &facts.btf {
+        Ok(btf) => btf,
+        Err(reason) => return Some(reason.clone()),
+    };
     for attachment in variant.attachments {
         if attachment.optional && is_missing(facts, attachment.target) {
             continue;
@@ -145,10 +149,6 @@ fn obstacle(facts: &Facts, variant: &Variant) -> Option<String> {
             return Some(reason);
         }
     }
-    let btf = match &facts.btf {
-        Ok(btf) => btf,
-        Err(reason) => return Some(reason.clone()),
-    };
     variant.fields.iter().copied().flatten().find_map(|field| {
         let missing = btf.missing_fields.get(*field);
         match (btf.fields.contains_key(*field), missing) {
@@ -251,3 +251,7 @@ fn prototype_obstacle(
 fn unqualified(text: &str) -> String {
     text.replace("const ", "")
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

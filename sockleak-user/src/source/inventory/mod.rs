@@ -1,0 +1,3 @@
+//! Finds the TCP sockets that processes hold right now, whoever made them and whenever.
+
+pub mod bpf;

@@ -1,0 +1,107 @@
+//! What the kernel side counts, read from its maps.
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use sockleak_ebpf::{Counters as AbiCounters, ProcessKey, ProcessStats, names::maps};
+
+use crate::{
+    decode,
+    model::{Counters, ProcessCounters, ProcessId},
+    probe::Attached,
+};
+
+const KEY: usize = size_of::<ProcessKey>();
+const STATS: usize = size_of::<ProcessStats>();
+const COUNTERS: usize = size_of::<AbiCounters>();
+
+/// The maps that are polled. Values are taken as bytes and decoded as foreign input.
+pub struct KernelMaps {
+    counters: PerCpuArray<MapData, [u8; COUNTERS]>,
+    processes: HashMap<MapData, [u8; KEY], [u8; STATS]>,
+    process_limit: usize,
+}
+
+/// Every process the kernel side knows, and how many elements could not be decoded.
+#[derive(Debug, Default)]
+pub struct Processes {
+    /// One per process, in map order.
+    pub counters: Vec<ProcessCounters>,
+    /// Elements that made no sense.
+    pub undecodable: u64,
+}
+
+impl KernelMaps {
+    /// Takes the maps out of the loaded object; `process_limit` is the size of the process map.
+    ///
+    /// # Errors
+    /// When the object lacks a map or its layout is not the agreed one.
+    pub fn take(attached: &mut Attached, process_limit: u32) -> Result<Self> {
+        let mut take = |name| {
+            attached
+                .take_map(name)
+                .ok_or_else(|| anyhow!("the BPF object has no map {name}"))
+        };
+        Ok(Self {
+            counters: take(maps::COUNTERS)?
+                .try_into()
+                .with_context(|| format!("map {} has an unexpected layout", maps::COUNTERS))?,
+            processes: take(maps::PROCESSES)?
+                .try_into()
+                .with_context(|| format!("map {} has an unexpected layout", maps::PROCESSES))?,
+            process_limit: process_limit as usize,
+        })
+    }
+
+    /// The host-wide counters, summed over the CPUs. Not a snapshot: counters move while they
+    /// are read.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn counters(&self) -> Result<Counters> {
+        let copies = self
+            .counters
+            .get(&0, 0)
+            .context("reading the counters of the kernel side")?;
+        decode::counters(copies.iter().map(<[u8; COUNTERS]>::as_slice))
+            .context("reading the counters of the kernel side")
+    }
+
+    /// Every process the kernel side knows.
+    ///
+    /// The kernel restarts a walk whose current key was deleted; only user space deletes here,
+    /// so the walk ends, and the count is capped all the same.
+    pub fn processes(&self) -> Processes {
+        let mut found = Processes::default();
+        for element in self.processes.iter().take(self.process_limit) {
+            match element.map(|(key, stats)| decode::process_counters(&key, &stats)) {
+                Ok(Ok(counters)) => found.counters.push(counters),
+                Ok(Err(_)) | Err(_) => found.undecodable += 1,
+            }
+        }
+        found
+    }
+
+    /// Forgets processes, so that their places can be used again. Returns how many are gone.
+    pub fn forget(&mut self, mut is_over: impl FnMut(ProcessId) -> bool) -> u64 {
+        let keys: Vec<[u8; KEY]> = self
+            .processes
+            .keys()
+            .take(self.process_limit)
+            .filter_map(Result::ok)
+            .collect();
+        let mut forgotten = 0;
+        for key in keys {
+            let Ok(process) = decode::process_id(&key) else {
+                continue;
+            };
+            if !is_over(process) {
+                continue;
+            }
+            match self.processes.remove(&key) {
+                Ok(()) | Err(MapError::KeyNotFound) => forgotten += 1,
+                Err(error) => log::debug!("forgetting process {}: {error}", process.pid),
+            }
+        }
+        forgotten
+    }
+}
