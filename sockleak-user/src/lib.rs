@@ -6,10 +6,12 @@
 //! [`render`] prints it. [`enrich`] adds names, [`cli`] is one file per subcommand and [`demo`]
 //! one per incident.
 
+pub mod cli;
 pub mod decode;
 pub mod kernel;
 pub mod model;
 pub mod probe;
+pub mod render;
 pub mod report;
 pub mod sanitize;
 pub mod source;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `sockleak` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sockleak::cli::main()
+}

@@ -1,6 +1,7 @@
 //! Foreign bytes become printable text where they enter, so that nothing behind this point can
 //! write to the user's terminal.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Printable form of bytes that somebody else chose: process names, paths, cgroup names.
@@ -14,11 +15,7 @@ pub fn printable(bytes: &[u8]) -> String {
         for c in chunk.valid().chars() {
             match c {
                 '\\' => out.push_str("\\\\"),
-                c if is_harmless(c) => out.push(c),
-                c if u32::from(c) < 0x100 => {
-                    push_escape(&mut out, format_args!("\\x{:02x}", u32::from(c)))
-                }
-                c => push_escape(&mut out, format_args!("\\u{{{:x}}}", u32::from(c))),
+                c => push_defused(&mut out, c),
             }
         }
         for byte in chunk.invalid() {
@@ -33,12 +30,34 @@ pub fn printable_c(bytes: &[u8]) -> String {
     printable(bytes.split(|byte| *byte == 0).next().unwrap_or_default())
 }
 
+/// Text that is written as it is, except that nothing harmful passes: the last guard of a
+/// renderer. Text that went through [`printable`] is unchanged.
+pub fn defused(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_harmless) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        push_defused(&mut out, c);
+    }
+    Cow::Owned(out)
+}
+
+fn push_defused(out: &mut String, c: char) {
+    match u32::from(c) {
+        _ if is_harmless(c) => out.push(c),
+        code @ 0..0x100 => push_escape(out, format_args!("\\x{code:02x}")),
+        code => push_escape(out, format_args!("\\u{{{code:x}}}")),
+    }
+}
+
 fn push_escape(out: &mut String, escape: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     let _ = out.write_fmt(escape);
 }
 
-fn is_harmless(c: char) -> bool {
+/// Neither a terminal nor a reader can be misled by this character.
+pub fn is_harmless(c: char) -> bool {
     !(c.is_control()
         || matches!(
             c,
@@ -82,6 +101,12 @@ mod tests {
         fn nothing_harmful_survives(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let text = printable(&bytes);
             prop_assert!(text.chars().all(is_harmless));
+            prop_assert_eq!(defused(&text), text.as_str());
+        }
+
+        #[test]
+        fn the_last_guard_holds(text in any::<String>()) {
+            prop_assert!(defused(&text).chars().all(is_harmless));
         }
 
         #[test]

@@ -53,6 +53,8 @@ pub struct Limit {
     pub name: LimitName,
     /// Its value, in the limit's own unit (descriptors, ports, files, pages).
     pub value: u64,
+    /// How much of it is used now, in the same unit; `None` when unknown.
+    pub used: Option<u64>,
     /// Seconds until it is reached; 0 when it is reached; `None` when nothing grows.
     pub eta_s: Option<f64>,
 }

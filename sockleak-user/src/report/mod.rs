@@ -9,7 +9,7 @@ mod probes;
 mod snapshot;
 mod watch;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 pub use leak::{After, Holder, Leak, LeakClass, Limit, LimitName};
 pub use loss::{Loss, SelfCost};
@@ -23,14 +23,13 @@ pub use watch::{EndReport, EventReport, HookState, IntervalProcess, IntervalRepo
 pub const SCHEMA: u32 = 1;
 
 /// One object of output, in the form `{"type": ..., "schema": 1, "ts": ..., ...}`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Report {
     /// Layout version.
     pub schema: u32,
     /// When it was made, RFC 3339 in UTC.
     pub ts: String,
-    /// The object itself; its kind is the `type` field.
-    #[serde(flatten)]
+    /// The object itself.
     pub body: Body,
 }
 
@@ -45,9 +44,31 @@ impl Report {
     }
 }
 
+impl Serialize for Report {
+    /// `type` goes first, so that a reader who sees only the start of a line knows what it is.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Object<'a> {
+            r#type: &'static str,
+            schema: u32,
+            ts: &'a str,
+            #[serde(flatten)]
+            body: &'a Body,
+        }
+
+        Object {
+            r#type: self.body.kind(),
+            schema: self.schema,
+            ts: &self.ts,
+            body: &self.body,
+        }
+        .serialize(serializer)
+    }
+}
+
 /// The kinds of report.
 #[derive(Clone, Debug, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(untagged)]
 pub enum Body {
     /// One look at all sockets.
     Snapshot(SnapshotReport),
@@ -63,4 +84,19 @@ pub enum Body {
     Event(EventReport),
     /// `watch` is over.
     End(EndReport),
+}
+
+impl Body {
+    /// The `type` of the object.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Snapshot(_) => "snapshot",
+            Self::Probes(_) => "probes",
+            Self::Start(_) => "start",
+            Self::Interval(_) => "interval",
+            Self::Leak(_) => "leak",
+            Self::Event(_) => "event",
+            Self::End(_) => "end",
+        }
+    }
 }

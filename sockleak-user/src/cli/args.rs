@@ -1,0 +1,230 @@
+//! What can be typed. What it means is in [`super::config`].
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo sockleak watch                  follow all processes, report every 5 seconds
+  sudo sockleak watch -p 4684 -d 1m    one process for a minute
+  sudo sockleak snapshot               one look, also at what was leaked long ago
+  sudo sockleak probes                 what this kernel allows, and how to allow more
+  sudo sockleak demo bound-leak        reproduce an incident and see what is said about it
+
+Exit status:
+  0  done      1  failed      2  wrong usage
+  3  this kernel or these privileges do not allow it; the message says what does";
+
+const WATCH_EXAMPLES: &str = "\
+Examples:
+  sudo sockleak watch                          everything, until Ctrl-C
+  sudo sockleak watch --json -d 10 > log.json  ten seconds, one JSON object per line
+  sudo sockleak watch --comm java --older 5m   sockets of java that idle for 5 minutes
+  sudo sockleak watch --netns 4684 -6          IPv6 in the namespace of process 4684
+  sudo sockleak watch --events | grep alloc    one line per event";
+
+const SNAPSHOT_EXAMPLES: &str = "\
+Examples:
+  sudo sockleak snapshot                       processes, sockets by class, ports
+  sudo sockleak snapshot --sockets -p 4684     every socket of one process
+  sudo sockleak snapshot --json | jq '.processes[] | {pid, comm, unbound, bound}'
+  sockleak snapshot --no-bpf                   without BPF; own processes without root";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  sockleak demo                                list the incidents
+  sudo sockleak demo bound-leak                reproduce one and show the report
+  sudo sockleak demo closed-leak --hold        only run it, for a second terminal";
+
+/// Finds the process that leaks TCP sockets or runs out of local ports, and says why.
+#[derive(Debug, Parser)]
+#[command(name = "sockleak", version, max_term_width = 80, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Say more on standard error; twice for more still.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {}
+
+/// `sockleak watch`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = WATCH_EXAMPLES)]
+pub struct WatchArgs {
+    /// Whom to watch.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    // Five seconds: what leaks grows over minutes, and each report looks at every descriptor of
+    // the host, which takes up to 0.1 s where there are 100,000 sockets (2 % of a core then).
+    /// Time between reports.
+    #[arg(short, long, value_name = "DUR", default_value = "5s", value_parser = duration::interval)]
+    pub interval: Duration,
+
+    /// Stop after this time; without it, at Ctrl-C or SIGTERM.
+    #[arg(short, long, value_name = "DUR", value_parser = duration::positive)]
+    pub duration: Option<Duration>,
+
+    /// How long a CLOSED socket may idle before it counts as leaked.
+    #[arg(long, value_name = "DUR", default_value = "30s", value_parser = duration::parse)]
+    pub older: Duration,
+
+    /// Processes to show; 0 shows all.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
+
+    /// How to hook the kernel; auto takes the best for each hook.
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendArg,
+
+    /// Print one line per event as well.
+    #[arg(long)]
+    pub events: bool,
+
+    /// Plain tables.
+    #[arg(long, conflicts_with = "json")]
+    pub plain: bool,
+
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `sockleak snapshot`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = SNAPSHOT_EXAMPLES)]
+pub struct SnapshotArgs {
+    /// Whom to look at.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// List every socket.
+    #[arg(long)]
+    pub sockets: bool,
+
+    /// Use /proc, socket attributes and sock_diag only.
+    #[arg(long)]
+    pub no_bpf: bool,
+
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `sockleak probes`
+#[derive(Clone, Debug, Args)]
+pub struct ProbesArgs {
+    /// How to hook the kernel; auto takes the best for each hook.
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendArg,
+
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `sockleak demo`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = DEMO_EXAMPLES)]
+pub struct DemoArgs {
+    /// The incident; without it, they are listed.
+    pub name: Option<String>,
+
+    /// Only run it, until Ctrl-C.
+    #[arg(long, requires = "name")]
+    pub hold: bool,
+
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Whom and what to look at.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Filters")]
+pub struct FilterArgs {
+    /// Only this process; may be given several times.
+    // PID_MAX_LIMIT of include/linux/threads.h is 4 * 1024 * 1024.
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
+    pub pid: Vec<u32>,
+
+    /// Only processes of this name.
+    #[arg(long, value_name = "NAME")]
+    pub comm: Option<String>,
+
+    /// Only processes in this cgroup or below it.
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<String>,
+
+    /// Only this network namespace: a file, a name of `ip netns`, or a process in it.
+    #[arg(long, value_name = "PATH|PID")]
+    pub netns: Option<String>,
+
+    /// Only IPv4 sockets.
+    #[arg(short = '4', long)]
+    pub ipv4: bool,
+
+    /// Only IPv6 sockets.
+    #[arg(short = '6', long)]
+    pub ipv6: bool,
+}
+
+/// How to print.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// JSON, one object per line.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Use colour.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub color: ColorArg,
+}
+
+/// `--backend`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum BackendArg {
+    /// The best that the kernel offers, for each hook.
+    #[default]
+    Auto,
+    /// BPF trampolines.
+    Fentry,
+    /// kprobes.
+    Kprobe,
+    /// Tracepoints and cgroup hooks.
+    Tracepoint,
+}
+
+/// `--color`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorArg {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Also into files and pipes.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,227 @@
+//! What the arguments mean.
+
+use std::env;
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::args::{BackendArg, ColorArg, FilterArgs, OutputArgs, SnapshotArgs, WatchArgs};
+use super::exit::Failure;
+use super::printer::Format;
+use crate::model::Family;
+use crate::sanitize::printable;
+
+pub use super::filter::{Filter, Subject};
+
+/// `watch`, as meant.
+#[derive(Clone, Debug)]
+pub struct WatchConfig {
+    /// Whom to watch.
+    pub filter: Filter,
+    /// Time between reports.
+    pub interval: Duration,
+    /// When to stop; `None` is at a signal.
+    pub duration: Option<Duration>,
+    /// Idle time after which a CLOSED socket counts as leaked.
+    pub older: Duration,
+    /// Processes to show in an interval; `usize::MAX` shows all.
+    pub top: usize,
+    /// How to hook the kernel.
+    pub backend: BackendArg,
+    /// One line per event as well.
+    pub events: bool,
+    /// How to print.
+    pub format: Format,
+}
+
+impl WatchConfig {
+    /// Looks up what has to be looked up.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for a namespace that is not there.
+    pub fn new(args: &WatchArgs) -> Result<Self, Failure> {
+        Ok(Self {
+            filter: filter(&args.filter)?,
+            interval: args.interval,
+            duration: args.duration,
+            older: args.older,
+            top: if args.top == 0 { usize::MAX } else { args.top },
+            backend: args.backend,
+            events: args.events,
+            format: format(&args.output),
+        })
+    }
+}
+
+/// `snapshot`, as meant.
+#[derive(Clone, Debug)]
+pub struct SnapshotConfig {
+    /// Whom to look at.
+    pub filter: Filter,
+    /// List every socket.
+    pub sockets: bool,
+    /// Without BPF.
+    pub no_bpf: bool,
+    /// How to print.
+    pub format: Format,
+}
+
+impl SnapshotConfig {
+    /// Looks up what has to be looked up.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for a namespace that is not there.
+    pub fn new(args: &SnapshotArgs) -> Result<Self, Failure> {
+        Ok(Self {
+            filter: filter(&args.filter)?,
+            sockets: args.sockets,
+            no_bpf: args.no_bpf,
+            format: format(&args.output),
+        })
+    }
+}
+
+/// Form of the output, from the flags, the environment and what standard output is.
+pub fn format(args: &OutputArgs) -> Format {
+    if args.json {
+        return Format::Json;
+    }
+    let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let terminal = io::stdout().is_terminal();
+    Format::Plain {
+        color: color(args.color, set("NO_COLOR") || dumb, terminal),
+    }
+}
+
+/// <https://no-color.org>: a flag is stronger than the variable.
+fn color(wanted: ColorArg, unwanted: bool, terminal: bool) -> bool {
+    match wanted {
+        ColorArg::Always => true,
+        ColorArg::Never => false,
+        ColorArg::Auto => terminal && !unwanted,
+    }
+}
+
+/// Whom and what to look at.
+///
+/// # Errors
+/// [`Failure::Usage`] for a namespace that is not there.
+pub fn filter(args: &FilterArgs) -> Result<Filter, Failure> {
+    Ok(Filter {
+        pids: args.pid.clone(),
+        comm: args.comm.as_deref().map(kernel_comm),
+        cgroup: args.cgroup.as_deref().map(cgroup_path),
+        netns: args.netns.as_deref().map(netns_inode).transpose()?,
+        family: match (args.ipv4, args.ipv6) {
+            (true, false) => Some(Family::V4),
+            (false, true) => Some(Family::V6),
+            _ => None,
+        },
+    })
+}
+
+/// TASK_COMM_LEN of include/linux/sched.h is 16, with the NUL.
+fn kernel_comm(name: &str) -> String {
+    let bytes = name.as_bytes();
+    printable(bytes.get(..15).unwrap_or(bytes))
+}
+
+/// From the root of the hierarchy, wherever that is mounted.
+fn cgroup_path(path: &str) -> String {
+    let mounts = [
+        "/sys/fs/cgroup/unified",
+        "/sys/fs/cgroup/systemd",
+        "/sys/fs/cgroup",
+    ];
+    let below = |mount: &&str| {
+        let rest = path.strip_prefix(*mount)?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+    };
+    let path = mounts.iter().find_map(below).unwrap_or(path);
+    match path.trim_matches('/') {
+        "" => String::new(),
+        path => printable(format!("/{path}").as_bytes()),
+    }
+}
+
+/// `f_type` of a file that is a namespace (include/uapi/linux/magic.h).
+const NSFS_MAGIC: i64 = 0x6e73_6673;
+
+/// Inode number of a network namespace, by which the kernel and all reports name it.
+fn netns_inode(text: &str) -> Result<u32, Failure> {
+    let path = netns_path(text);
+    let refused = |why: String| {
+        let path = path.display();
+        Failure::Usage(format!("--netns {text}: {path} {why}"))
+    };
+    let metadata =
+        std::fs::metadata(&path).map_err(|error| refused(format!("cannot be opened: {error}")))?;
+    let system =
+        rustix::fs::statfs(&path).map_err(|error| refused(format!("cannot be opened: {error}")))?;
+    if system.f_type != NSFS_MAGIC {
+        return Err(refused("is not a namespace".to_owned()));
+    }
+    u32::try_from(metadata.ino()).map_err(|_| refused("has an unexpected inode".to_owned()))
+}
+
+/// A pid, a name of `ip netns`, or a path.
+fn netns_path(text: &str) -> PathBuf {
+    match text.parse::<u32>() {
+        Ok(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
+        Err(_) if text.contains('/') => PathBuf::from(text),
+        Err(_) => Path::new("/run/netns").join(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_for_terminals_unless_the_flag_says_otherwise() {
+        assert!(color(ColorArg::Auto, false, true));
+        assert!(!color(ColorArg::Auto, true, true));
+        assert!(!color(ColorArg::Auto, false, false));
+        assert!(color(ColorArg::Always, true, false));
+        assert!(!color(ColorArg::Never, false, true));
+    }
+
+    #[test]
+    fn names_are_compared_as_the_kernel_keeps_them() {
+        assert_eq!(kernel_comm("java"), "java");
+        assert_eq!(kernel_comm("a-very-long-process-name"), "a-very-long-pro");
+        assert_eq!(kernel_comm("\x1b[31m"), "\\x1b[31m");
+    }
+
+    #[test]
+    fn cgroups_start_at_their_root() {
+        assert_eq!(
+            cgroup_path("/system.slice/a.service/"),
+            "/system.slice/a.service"
+        );
+        assert_eq!(cgroup_path("system.slice"), "/system.slice");
+        assert_eq!(cgroup_path("/sys/fs/cgroup/system.slice"), "/system.slice");
+        assert_eq!(cgroup_path("/sys/fs/cgroup/unified/x"), "/x");
+        assert_eq!(cgroup_path("/sys/fs/cgroupx"), "/sys/fs/cgroupx");
+        assert_eq!(cgroup_path("/"), "");
+    }
+
+    #[test]
+    fn namespaces_are_found_and_checked() {
+        let own = std::fs::metadata("/proc/self/ns/net").map(|metadata| metadata.ino());
+        let own = own.expect("/proc is mounted");
+        let by_path = netns_inode("/proc/self/ns/net").map(u64::from);
+        assert_eq!(by_path.ok(), Some(own));
+        let by_pid = netns_inode(&std::process::id().to_string()).map(u64::from);
+        assert_eq!(by_pid.ok(), Some(own));
+        let message = |text| netns_inode(text).err().map(|error| error.to_string());
+        assert_eq!(
+            message("/proc/version").as_deref(),
+            Some("--netns /proc/version: /proc/version is not a namespace")
+        );
+        assert!(message("no-such").is_some_and(|text| text.contains("/run/netns/no-such")));
+        assert_eq!(netns_path("blue"), Path::new("/run/netns/blue"));
+    }
+}

@@ -1,0 +1,67 @@
+//! The command line: [`args`] is what was typed, [`config`] what it means, and every subcommand
+//! is a file of its own.
+
+pub mod args;
+pub mod config;
+pub mod duration;
+pub mod exit;
+pub mod filter;
+mod logging;
+pub mod printer;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::sanitize::defused;
+use args::Cli;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return answer(&error),
+    };
+    logging::start(cli.verbose);
+    match dispatch(cli) {
+        Ok(()) => ExitCode::from(exit::DONE),
+        Err(error) => {
+            if !exit::reader_is_gone(&error) {
+                complain(&format!("sockleak: {error:#}"));
+            }
+            ExitCode::from(exit::status(&error))
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {}
+}
+
+/// `--help`, `--version` and usage errors, which clap reports alike.
+fn answer(error: &clap::Error) -> ExitCode {
+    let asked_for = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    if asked_for {
+        // A reader that has closed the pipe does not want to know.
+        let _ = error.print();
+        return ExitCode::from(exit::DONE);
+    }
+    // The message quotes the arguments, which may come from anywhere.
+    complain(error.render().to_string().trim_end());
+    ExitCode::from(exit::USAGE)
+}
+
+/// Writes to standard error what may quote foreign text. Nobody is left to tell when that fails.
+fn complain(message: &str) {
+    let mut text = String::with_capacity(message.len() + 1);
+    for line in message.lines() {
+        text.push_str(&defused(line));
+        text.push('\n');
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

@@ -1,0 +1,87 @@
+//! Last words of `watch`: leaks, totals, the reconciliation, losses, own cost.
+
+use super::super::page::{Page, Style};
+use super::super::units::{count, counted, duration, signed};
+use super::snapshot::kinds_text;
+use super::{TEXT, leak, loss, ports, processes};
+use crate::report::EndReport;
+
+pub fn put(page: &mut Page, end: &EndReport) {
+    page.end_line();
+    if end.leaks.is_empty() {
+        let text = "none found";
+        page.labelled(0, "leaks", TEXT, Style::Strong, text);
+    } else {
+        let text = format!("{}, worst first", count(end.leaks.len() as u64));
+        page.labelled(0, "leaks", TEXT, Style::Strong, &text);
+        for found in &end.leaks {
+            page.end_line();
+            leak::put(page, found);
+        }
+    }
+    if !end.processes.is_empty() {
+        page.end_line();
+        processes::put_classes(page, end.processes.iter().map(|process| &process.held));
+    }
+    ports::put(page, &end.ports);
+
+    page.end_line();
+    put_totals(page, end);
+    put_sockstat(page, end);
+    if let Some(seen) = end.seen {
+        let text = match &end.unattributed_kinds {
+            Some(kinds) => format!(
+                "{} behind descriptors; without one: {}",
+                count(seen),
+                kinds_text(kinds)
+            ),
+            None => format!("{} behind descriptors", count(seen)),
+        };
+        page.labelled(0, "seen", TEXT, Style::Normal, &text);
+    }
+    page.labelled_list(0, "unseen", TEXT, &end.coverage);
+    loss::put(page, &end.loss);
+    loss::put_cost(page, &end.self_cost, Some(end.duration_s));
+}
+
+fn put_totals(page: &mut Page, end: &EndReport) {
+    let accepted = end.accepted.map_or(String::new(), |accepted| {
+        format!(" ({} handed to processes)", count(accepted))
+    });
+    let text = format!(
+        "in {}: {}, {}{accepted}, {}",
+        duration(end.duration_s),
+        loss::flow("created", end.allocated, end.duration_s),
+        loss::flow("accepted", end.children, end.duration_s),
+        loss::flow("destroyed", end.destroyed, end.duration_s),
+    );
+    page.labelled(0, "total", TEXT, Style::Normal, &text);
+}
+
+/// The sum that must come out: the kernel's own count against ours.
+fn put_sockstat(page: &mut Page, end: &EndReport) {
+    let uncertain = match end.difference_uncertainty {
+        0 => String::new(),
+        n => format!(
+            " ({} came or went between the two readings)",
+            counted(n, "socket")
+        ),
+    };
+    let text = format!(
+        "alloc {} = baseline {} + created {} + accepted {} - destroyed {}: difference \
+         {}{uncertain}",
+        count(end.sockstat_alloc),
+        count(end.baseline),
+        count(end.allocated),
+        count(end.children),
+        count(end.destroyed),
+        signed(end.difference),
+    );
+    let explained = end.difference.unsigned_abs() <= end.difference_uncertainty;
+    let style = if explained {
+        Style::Normal
+    } else {
+        Style::Warn
+    };
+    page.labelled(0, "sockstat", TEXT, style, &text);
+}

@@ -1,0 +1,38 @@
+//! One interval of `watch`.
+
+use super::super::page::{Page, Style};
+use super::super::units::{count, counted, per_second};
+use super::{TEXT, loss, processes};
+use crate::report::IntervalReport;
+
+pub fn put(page: &mut Page, time: &str, interval: &IntervalReport) {
+    let seconds = interval.interval_s;
+    page.end_line();
+    page.put(Style::Strong, time);
+    let text = format!(
+        "  alloc {}  created {}  accepted {}  destroyed {}",
+        count(interval.sockstat.alloc),
+        per_second(interval.allocated, seconds),
+        per_second(interval.children, seconds),
+        per_second(interval.destroyed, seconds),
+    );
+    page.line(Style::Normal, &text);
+
+    // Only the exceptions: the end report says that nothing was lost.
+    let lost = loss::named(&interval.loss);
+    if !lost.is_empty() {
+        page.labelled(0, "loss", TEXT, Style::Warn, &lost.join(", "));
+    }
+    if interval.inventory_age_s.is_none() && !interval.processes.is_empty() {
+        let text = "no inventory yet: classes are those of sockets created since the start";
+        page.labelled(0, "unseen", TEXT, Style::Warn, text);
+    }
+    processes::put_movement(page, &interval.processes);
+    if interval.processes_omitted > 0 {
+        let text = format!(
+            "and {} more",
+            counted(interval.processes_omitted, "process")
+        );
+        page.line(Style::Faint, &text);
+    }
+}

@@ -1,0 +1,116 @@
+//! A leak, as an answer: who, how much, since when, until when, and what to change.
+
+use super::super::page::{Page, Style};
+use super::super::units::{count, counted, duration, per_minute};
+use super::process;
+use crate::report::{After, Holder, Leak, LeakClass, Limit, LimitName};
+
+const INDENT: usize = 6;
+const TEXT: usize = 14;
+
+pub fn put(page: &mut Page, leak: &Leak) {
+    let name = process(&leak.comm, leak.pid);
+    page.put(Style::Bad, "LEAK")
+        .put(Style::Normal, "  ")
+        .put(Style::Strong, &name)
+        .put(Style::Normal, "  ")
+        .put(Style::Strong, &counted(leak.count, "socket"))
+        .put(Style::Normal, " ")
+        .put(Style::Normal, class(leak.class))
+        .end_line();
+
+    page.labelled(INDENT, "pace", TEXT, Style::Normal, &pace(leak));
+    if let Some(after) = after(leak.after) {
+        page.labelled(INDENT, "after", TEXT, Style::Normal, after);
+    }
+    page.labelled_list(INDENT, "why", TEXT, &leak.evidence);
+    if let Some(known) = &leak.limit {
+        page.labelled(INDENT, "limit", TEXT, urgency(known), &limit(known));
+    }
+    if !leak.held_by.is_empty() {
+        page.labelled(
+            INDENT,
+            "held by",
+            TEXT,
+            Style::Normal,
+            &holders(&leak.held_by),
+        );
+    }
+    if let Some(frames) = &leak.stack {
+        let whose = format!("allocated at, for {} of them:", count(leak.stacked));
+        page.labelled(INDENT, "stack", TEXT, Style::Faint, &whose);
+        page.labelled_list(INDENT, "", TEXT, frames);
+    }
+    page.labelled_list(INDENT, "fix", TEXT, &leak.remedy);
+    page.labelled_list(INDENT, "unseen", TEXT, &leak.coverage);
+}
+
+fn class(class: LeakClass) -> &'static str {
+    match class {
+        LeakClass::Unbound => "CLOSED without a port, never closed",
+        LeakClass::Bound => "CLOSED but holding a port, never closed",
+        LeakClass::CloseWait => "in CLOSE_WAIT: the peer has closed, it has not",
+    }
+}
+
+fn after(after: After) -> Option<&'static str> {
+    Some(match after {
+        After::NeverUsed => "socket(), and nothing since",
+        After::ConnectRefused => "connect() was refused",
+        After::ConnectFailed => "connect() failed",
+        After::PeerReset => "the peer reset the connection",
+        After::BoundOnly => "bind(), and nothing since",
+        After::Unknown => return None,
+    })
+}
+
+fn pace(leak: &Leak) -> String {
+    let growth = leak
+        .rate_per_min
+        .map_or("growth not known yet".to_owned(), per_minute);
+    let relation = if leak.age_is_lower_bound { ">= " } else { "" };
+    let oldest = leak.oldest_age_s.map_or("unknown age".to_owned(), |age| {
+        format!("{relation}{}", duration(age))
+    });
+    format!(
+        "{growth}, oldest {oldest}, confidence {:.1}",
+        leak.confidence
+    )
+}
+
+fn limit(limit: &Limit) -> String {
+    let name = match limit.name {
+        LimitName::FdLimit => "file descriptors",
+        LimitName::PortRange => "local ports",
+        LimitName::FileMax => "open files of the host (fs.file-max)",
+        LimitName::TcpMem => "TCP memory pages of the host (tcp_mem)",
+    };
+    let used = limit
+        .used
+        .map_or(String::new(), |used| format!("{} of ", count(used)));
+    let when = match limit.eta_s {
+        Some(eta) if eta <= 0.0 => "reached".to_owned(),
+        Some(eta) => format!("reached in {}", duration(eta)),
+        None => "not coming closer".to_owned(),
+    };
+    format!("{name} {used}{}: {when}", count(limit.value))
+}
+
+fn urgency(limit: &Limit) -> Style {
+    match limit.eta_s {
+        Some(eta) if eta <= 0.0 => Style::Bad,
+        Some(_) => Style::Warn,
+        None => Style::Normal,
+    }
+}
+
+fn holders(holders: &[Holder]) -> String {
+    let each: Vec<_> = holders
+        .iter()
+        .map(|holder| {
+            let name = process(&holder.comm, holder.pid);
+            format!("{name} {}", count(holder.count))
+        })
+        .collect();
+    each.join(", ")
+}

@@ -1,0 +1,67 @@
+//! Plain text, for people and grep: most important first, one fact per line, 80 columns.
+
+mod end;
+mod event;
+mod interval;
+mod leak;
+mod loss;
+mod ports;
+mod probes;
+mod processes;
+mod snapshot;
+mod start;
+
+use std::io::{self, Write};
+
+use super::Renderer;
+use super::page::Page;
+use crate::report::{Body, Report};
+
+/// Column at which the text behind a label begins.
+const TEXT: usize = 10;
+
+/// Plain text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plain {
+    /// Use colour.
+    pub color: bool,
+    /// Columns at which sentences are wrapped. Tables are as wide as their content.
+    pub width: usize,
+}
+
+impl Default for Plain {
+    fn default() -> Self {
+        Self {
+            color: false,
+            width: 80,
+        }
+    }
+}
+
+impl Renderer for Plain {
+    fn render(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+        let mut page = Page::new(self.width, self.color);
+        match &report.body {
+            Body::Snapshot(body) => snapshot::put(&mut page, body),
+            Body::Probes(body) => probes::put(&mut page, body),
+            Body::Start(body) => start::put(&mut page, body),
+            Body::Interval(body) => interval::put(&mut page, clock(&report.ts), body),
+            Body::Leak(body) => leak::put(&mut page, body),
+            Body::Event(body) => event::put(&mut page, clock(&report.ts), body),
+            Body::End(body) => end::put(&mut page, body),
+        }
+        page.write_to(out)
+    }
+}
+
+/// The time of day in an RFC 3339 time, in UTC like all of it.
+fn clock(ts: &str) -> &str {
+    let time = ts.split_once('T').map_or(ts, |(_, time)| time);
+    time.trim_end_matches('Z')
+}
+
+/// `java[4684]`
+fn process(comm: &str, pid: u32) -> String {
+    let comm = if comm.is_empty() { "?" } else { comm };
+    format!("{comm}[{pid}]")
+}

@@ -1,0 +1,107 @@
+//! Tables of processes: all classes of a look, and the movement of an interval.
+
+use super::super::columns::{Align, Columns, alarming, maybe, number, text};
+use super::super::page::{Page, Style};
+use super::super::units::{growth, short_age};
+use crate::report::{IntervalProcess, ProcessReport};
+
+/// Every class. The namespace is shown where there is more than one.
+pub fn put_classes<'a>(
+    page: &mut Page,
+    processes: impl Iterator<Item = &'a ProcessReport> + Clone,
+) {
+    let mut namespaces = processes.clone().map(|process| process.netns);
+    let first = namespaces.next();
+    let several = namespaces.any(|netns| Some(netns) != first);
+
+    let mut heading = vec![
+        ("PID", Align::Right),
+        ("COMM", Align::Left),
+        ("TOTAL", Align::Right),
+        ("UNBOUND", Align::Right),
+        ("BOUND", Align::Right),
+        ("LISTEN", Align::Right),
+        ("CONN", Align::Right),
+        ("ESTAB", Align::Right),
+        ("CLOSEW", Align::Right),
+        ("CLOSING", Align::Right),
+        ("FD/LIMIT", Align::Right),
+    ];
+    if several {
+        heading.push(("NETNS", Align::Right));
+    }
+    let mut table = Columns::new(&heading);
+    for process in processes {
+        let mut row = vec![
+            number(process.pid.into()),
+            text(&process.comm),
+            number(process.total),
+            alarming(Style::Warn, process.unbound),
+            alarming(Style::Warn, process.bound),
+            number(process.listen),
+            number(process.connecting),
+            number(process.established),
+            alarming(Style::Warn, process.close_wait),
+            number(process.closing),
+            descriptors(process),
+        ];
+        if several {
+            row.push(maybe(process.netns, |netns| netns.to_string()));
+        }
+        table.row(row);
+    }
+    table.put(page);
+}
+
+/// What moved in an interval.
+pub fn put_movement(page: &mut Page, processes: &[IntervalProcess]) {
+    let mut table = Columns::new(&[
+        ("PID", Align::Right),
+        ("COMM", Align::Left),
+        ("TOTAL", Align::Right),
+        ("UNBOUND", Align::Right),
+        ("BOUND", Align::Right),
+        ("ESTAB", Align::Right),
+        ("CLOSEW", Align::Right),
+        ("NEW", Align::Right),
+        ("GONE", Align::Right),
+        ("+/MIN", Align::Right),
+        ("OLDEST", Align::Right),
+        ("FD/LIMIT", Align::Right),
+    ]);
+    for process in processes {
+        let held = &process.held;
+        table.row(vec![
+            number(held.pid.into()),
+            text(&held.comm),
+            number(held.total),
+            alarming(Style::Warn, held.unbound),
+            alarming(Style::Warn, held.bound),
+            number(held.established),
+            alarming(Style::Warn, held.close_wait),
+            number(process.allocated.saturating_add(process.accepted)),
+            number(process.destroyed),
+            // Without its separators, so that awk can calculate with it.
+            maybe(process.closed_per_min, |rate| growth(rate).replace(',', "")),
+            maybe(process.oldest_closed_s, short_age),
+            descriptors(held),
+        ]);
+    }
+    table.put(page);
+}
+
+fn descriptors(process: &ProcessReport) -> (Style, String) {
+    let (used, limit) = (process.fd_used, process.fd_limit);
+    if used.is_none() && limit.is_none() {
+        return maybe(None::<u64>, |_| String::new());
+    }
+    let show = |value: Option<u64>| value.map_or("?".to_owned(), |value| value.to_string());
+    let near = matches!((used, limit), (Some(used), Some(limit)) if used >= limit / 10 * 9);
+    let style = if near { Style::Bad } else { Style::Normal };
+    // RLIM_INFINITY is the largest value of the type.
+    let limit = match limit {
+        Some(u64::MAX) => "unlimited".to_owned(),
+        limit => show(limit),
+    };
+    (style, format!("{}/{limit}", show(used)))
+}
