@@ -15,3 +15,4 @@ pub mod render;
 pub mod report;
 pub mod sanitize;
 pub mod source;
+pub mod tracker;

@@ -6,6 +6,6 @@ mod socket;
 mod system;
 
 pub use counters::{Counters, ProcessCounters};
-pub use process::{ProcessId, ProcessInfo};
+pub use process::{NS_PER_TICK, ProcessId, ProcessInfo};
 pub use socket::{Birth, Family, HeldSocket, SocketClass, TcpState};
 pub use system::{FileLimits, NamespacePorts, Sockstat, TimeWait};

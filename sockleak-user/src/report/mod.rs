@@ -7,6 +7,7 @@ mod leak;
 mod loss;
 mod probes;
 mod snapshot;
+mod time;
 mod watch;
 
 use serde::{Serialize, Serializer};
@@ -17,6 +18,7 @@ pub use probes::{HookReport, ProbesReport, ProblemReport};
 pub use snapshot::{
     PortsReport, ProcessReport, SnapshotReport, SocketReport, SockstatReport, Unattributed,
 };
+pub use time::{rfc3339, start_time};
 pub use watch::{EndReport, EventReport, HookState, IntervalProcess, IntervalReport, StartReport};
 
 /// Version of every object's layout; raised when a field changes its meaning or goes.

@@ -1,0 +1,469 @@
+//! Reports from accounts: nothing is decided here, only put together.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::census::{Census, Holding};
+use super::groups::Groups;
+use super::idle::GroupKey;
+use super::ports::{NamespaceUse, PortSet};
+use super::reconcile::residue;
+use super::{Account, Activity, Inventory, ProcessInfos, Tracker};
+use crate::model::{NamespacePorts, ProcessId, ProcessInfo, SocketClass, Sockstat};
+use crate::report::{
+    EndReport, IntervalProcess, IntervalReport, Leak, LeakClass, Loss, PortsReport, ProcessReport,
+    SelfCost, SnapshotReport, SocketReport, SockstatReport, start_time,
+};
+
+/// Which processes a report shows.
+#[derive(Clone, Copy, Default)]
+pub struct Selection<'a> {
+    /// At most this many; `None` for all.
+    pub top: Option<usize>,
+    /// Only those for which this is true.
+    pub keep: Option<&'a dyn Fn(ProcessId, &ProcessInfo) -> bool>,
+}
+
+impl Selection<'_> {
+    fn keeps(&self, process: ProcessId, info: &ProcessInfo) -> bool {
+        self.keep.is_none_or(|keep| keep(process, info))
+    }
+}
+
+/// The parts of a [`SnapshotReport`].
+#[derive(Clone, Copy)]
+pub struct SnapshotInput<'a> {
+    /// `bpf` or `proc`.
+    pub method: &'static str,
+    /// What the look found.
+    pub census: &'a Census,
+    /// Why it is not complete, if it is not.
+    pub incomplete: &'a [String],
+    /// The kernel's own counts, read right after.
+    pub sockstat: &'a Sockstat,
+    /// Live sockets that the kernel made for itself and no descriptor shows, if known.
+    pub kernel_sockets: Option<u64>,
+    /// What is known about the processes.
+    pub infos: &'a ProcessInfos,
+    /// Port settings of the network namespaces.
+    pub namespaces: &'a [NamespacePorts],
+    /// Wall clock minus `CLOCK_BOOTTIME`, ns.
+    pub boot_unix_ns: u64,
+    /// Which processes to show.
+    pub selection: Selection<'a>,
+    /// How long the look took, ns.
+    pub took_ns: u64,
+}
+
+/// One look, without its list of sockets.
+pub fn snapshot(input: &SnapshotInput<'_>, sockets: Option<Vec<SocketReport>>) -> SnapshotReport {
+    let census = input.census;
+    let residue = residue(
+        input.sockstat,
+        census.seen(),
+        census.accept_queue(),
+        input.kernel_sockets,
+    );
+    let mut incomplete = input.incomplete.to_vec();
+    if census.uncounted() > 0 {
+        incomplete.push(format!(
+            "{} descriptors did not fit into the bounds on memory",
+            census.uncounted()
+        ));
+    }
+    let mut processes = process_reports(census, input.infos, input.boot_unix_ns, &input.selection);
+    processes.truncate(input.selection.top.unwrap_or(usize::MAX));
+    SnapshotReport {
+        method: input.method,
+        complete: incomplete.is_empty(),
+        incomplete,
+        sockstat: sockstat_report(input.sockstat),
+        seen: census.seen(),
+        unattributed: residue.unattributed,
+        unattributed_kinds: residue.kinds,
+        processes,
+        ports: port_reports(census, input.namespaces),
+        sockets,
+        took_s: input.took_ns as f64 / 1e9,
+    }
+}
+
+/// The sockstat line as reports show it.
+pub fn sockstat_report(sockstat: &Sockstat) -> SockstatReport {
+    SockstatReport {
+        alloc: sockstat.alloc,
+        inuse: sockstat.inuse,
+        orphan: sockstat.orphan,
+        tw: sockstat.tw,
+        mem_pages: sockstat.mem_pages,
+    }
+}
+
+/// What each selected process holds, most first; `top` is not applied.
+pub fn process_reports(
+    census: &Census,
+    infos: &ProcessInfos,
+    boot_unix_ns: u64,
+    selection: &Selection<'_>,
+) -> Vec<ProcessReport> {
+    let nothing = ProcessInfo::default();
+    let mut rows: Vec<(ProcessId, ProcessReport)> = census
+        .holdings()
+        .map(|holding| {
+            let info = infos.get(&holding.process).unwrap_or(&nothing);
+            (holding.process, info, holding)
+        })
+        .filter(|(process, info, _)| selection.keeps(*process, info))
+        .map(|(process, info, holding)| (process, held(process, Some(holding), info, boot_unix_ns)))
+        .collect();
+    rows.sort_by_key(|(process, row)| (std::cmp::Reverse(row.total), *process));
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+fn held(
+    process: ProcessId,
+    holding: Option<&Holding>,
+    info: &ProcessInfo,
+    boot_unix_ns: u64,
+) -> ProcessReport {
+    let count = |class| holding.map_or(0, |holding| holding.count(class));
+    let mut created_by: BTreeMap<u32, u64> = BTreeMap::new();
+    for (creator, count) in holding.iter().flat_map(|holding| &holding.created_by) {
+        *created_by.entry(creator.pid).or_default() += count;
+    }
+    ProcessReport {
+        pid: process.pid,
+        comm: info.comm.clone(),
+        start_time: start_time(process, boot_unix_ns),
+        netns: info.netns,
+        cgroup: info.cgroup.clone(),
+        container: info.container.clone(),
+        total: holding.map_or(0, Holding::total),
+        unbound: count(SocketClass::Unbound),
+        bound: count(SocketClass::Bound),
+        listen: count(SocketClass::Listen),
+        connecting: count(SocketClass::Connecting),
+        established: count(SocketClass::Established),
+        close_wait: count(SocketClass::CloseWait),
+        closing: count(SocketClass::Closing),
+        shared: holding.map_or(0, |holding| holding.shared),
+        fd_used: info.fd_used,
+        fd_limit: info.fd_limit,
+        created_by,
+    }
+}
+
+/// Port use of every namespace that is in the census or in `namespaces`, by inode number.
+///
+/// Where TIME_WAIT could not be listed, its number stands in for its ports, and `free` may be
+/// too low by those that are held otherwise as well.
+pub fn port_reports(census: &Census, namespaces: &[NamespacePorts]) -> Vec<PortsReport> {
+    let none = NamespaceUse::default();
+    let mut reports: BTreeMap<u32, PortsReport> = BTreeMap::new();
+    for settings in namespaces {
+        let held = census
+            .namespaces()
+            .iter()
+            .find(|held| held.netns == Some(settings.netns))
+            .unwrap_or(&none);
+        reports.insert(settings.netns, ports(held, settings));
+    }
+    for held in census.namespaces() {
+        let Some(netns) = held.netns else {
+            continue;
+        };
+        reports.entry(netns).or_insert_with(|| PortsReport {
+            netns,
+            ..PortsReport::default()
+        });
+    }
+    reports.into_values().collect()
+}
+
+fn ports(held: &NamespaceUse, settings: &NamespacePorts) -> PortsReport {
+    let (lo, hi) = settings.range;
+    let range = (lo, hi);
+    let size = u64::from(hi).saturating_sub(u64::from(lo)) + u64::from(hi >= lo);
+    let reserved: PortSet = settings.reserved.iter().copied().collect();
+    let time_wait: PortSet = settings
+        .time_wait
+        .iter()
+        .map(|entry| entry.local.port())
+        .collect();
+    let is_listed = settings.time_wait.len() as u64 >= settings.time_wait_count;
+    let mut taken = PortSet::default();
+    for set in [&held.bound, &held.connected, &held.listening, &time_wait] {
+        taken.union_with(set);
+    }
+    let outside = taken.len() as u64 - taken.count_in(range);
+    taken.union_with(&reserved);
+    let free = size - taken.count_in(range);
+    let (time_wait, free) = if is_listed {
+        (time_wait.count_in(range), free)
+    } else {
+        let ports = settings.time_wait_count.min(size);
+        (ports, free.saturating_sub(ports))
+    };
+    PortsReport {
+        netns: settings.netns,
+        range: Some([lo, hi]),
+        size,
+        reserved: reserved.count_in(range),
+        bound: held.bound.count_in(range),
+        connected: held.connected.count_in(range),
+        listening: held.listening.count_in(range),
+        time_wait,
+        free,
+        outside,
+    }
+}
+
+/// The parts of an [`IntervalReport`] that the tracker does not have.
+#[derive(Clone)]
+pub struct IntervalInput<'a> {
+    /// What is known about the processes now.
+    pub infos: &'a ProcessInfos,
+    /// Wall clock minus `CLOCK_BOOTTIME`, ns.
+    pub boot_unix_ns: u64,
+    /// Which processes to show.
+    pub selection: Selection<'a>,
+    /// Losses since attach.
+    pub loss: Loss,
+    /// Own cost since start.
+    pub self_cost: SelfCost,
+}
+
+/// The interval that ended with the newest sample.
+pub fn interval(tracker: &Tracker, input: IntervalInput<'_>) -> IntervalReport {
+    let now = &tracker.now;
+    let previous = &tracker.previous;
+    let rows = Rows {
+        tracker,
+        infos: input.infos,
+        boot_unix_ns: input.boot_unix_ns,
+        activity: |account: &Account| account.interval,
+    };
+    let mut processes = rows.collect(&input.selection);
+    let shown = input.selection.top.unwrap_or(usize::MAX);
+    let omitted = processes.len().saturating_sub(shown);
+    processes.truncate(shown);
+    IntervalReport {
+        interval_s: tracker.interval_ns as f64 / 1e9,
+        sockstat: sockstat_report(&now.sockstat),
+        allocated: now.counters.allocated.saturating_sub(previous.allocated),
+        children: now.counters.children.saturating_sub(previous.children),
+        destroyed: now
+            .counters
+            .destroyed()
+            .saturating_sub(previous.destroyed()),
+        live: u64::try_from(now.balance.live).unwrap_or(0),
+        inventory_age_s: tracker
+            .inventory()
+            .map(|inventory| now.at_ns.saturating_sub(inventory.at_ns) as f64 / 1e9),
+        processes,
+        processes_omitted: omitted as u64,
+        loss: input.loss,
+        self_cost: input.self_cost,
+    }
+}
+
+/// The parts of an [`EndReport`] that the tracker does not have.
+#[derive(Clone)]
+pub struct EndInput<'a> {
+    /// What is known about the processes now.
+    pub infos: &'a ProcessInfos,
+    /// Wall clock minus `CLOCK_BOOTTIME`, ns.
+    pub boot_unix_ns: u64,
+    /// Which processes to show.
+    pub selection: Selection<'a>,
+    /// Port settings of the network namespaces.
+    pub namespaces: &'a [NamespacePorts],
+    /// Live sockets that the kernel made for itself and no descriptor shows, if known.
+    pub kernel_sockets: Option<u64>,
+    /// There is a hook that sees accept().
+    pub accept_visible: bool,
+    /// Leaks found.
+    pub leaks: Vec<Leak>,
+    /// What was not visible.
+    pub coverage: Vec<String>,
+    /// Losses since attach.
+    pub loss: Loss,
+    /// Own cost since start.
+    pub self_cost: SelfCost,
+}
+
+/// Totals since the baseline, as of the newest sample. The activity of processes is since
+/// attach, not of the last interval.
+pub fn end(tracker: &Tracker, input: EndInput<'_>) -> EndReport {
+    let now = &tracker.now;
+    let base = &tracker.baseline;
+    let since = |now: u64, then: u64| now.saturating_sub(then);
+    let rows = Rows {
+        tracker,
+        infos: input.infos,
+        boot_unix_ns: input.boot_unix_ns,
+        activity: |account: &Account| account.total,
+    };
+    let mut processes = rows.collect(&input.selection);
+    processes.truncate(input.selection.top.unwrap_or(usize::MAX));
+    let census = tracker.inventory().map(|inventory| &inventory.census);
+    let mut coverage = input.coverage;
+    coverage.extend(bounds_reached(tracker));
+    EndReport {
+        duration_s: since(now.at_ns, base.at_ns) as f64 / 1e9,
+        baseline: base.alloc,
+        allocated: since(now.counters.allocated, base.counters.allocated),
+        children: since(now.counters.children, base.counters.children),
+        accepted: input
+            .accept_visible
+            .then(|| since(now.counters.accepted, base.counters.accepted)),
+        destroyed: since(now.counters.destroyed(), base.counters.destroyed()),
+        live: now.balance.live,
+        sockstat_alloc: now.sockstat.alloc,
+        difference: now.balance.difference,
+        difference_uncertainty: now.balance.uncertainty,
+        seen: census.map(Census::seen),
+        unattributed_kinds: census.map(|census| {
+            residue(
+                &now.sockstat,
+                census.seen(),
+                census.accept_queue(),
+                input.kernel_sockets,
+            )
+            .kinds
+        }),
+        processes,
+        ports: census.map_or_else(Vec::new, |census| port_reports(census, input.namespaces)),
+        leaks: input.leaks,
+        coverage,
+        loss: input.loss,
+        self_cost: input.self_cost,
+    }
+}
+
+/// What the bounds on memory have cost.
+fn bounds_reached(tracker: &Tracker) -> Vec<String> {
+    let (forgotten, activity) = tracker.accounts().forgotten();
+    let mut lines = Vec::new();
+    if forgotten > 0 {
+        lines.push(format!(
+            "{forgotten} processes that are gone were forgotten to bound memory: {} sockets \
+             created, {} accepted, {} destroyed",
+            activity.allocated, activity.accepted, activity.destroyed
+        ));
+    }
+    let omitted = tracker.accounts().omitted();
+    if omitted > 0 {
+        lines.push(format!(
+            "{omitted} processes are not listed singly: too many to remember"
+        ));
+    }
+    let groups = tracker.groups().omitted();
+    if groups > 0 {
+        lines.push(format!(
+            "{groups} small groups of idle sockets were not followed: too many"
+        ));
+    }
+    let inventory = tracker.inventory();
+    let uncounted = inventory.map_or(0, |inventory| inventory.census.uncounted());
+    if uncounted > 0 {
+        lines.push(format!(
+            "{uncounted} descriptors did not fit into the inventory's bounds on memory"
+        ));
+    }
+    lines
+}
+
+/// Rows of a table of processes.
+struct Rows<'a, F> {
+    tracker: &'a Tracker,
+    infos: &'a ProcessInfos,
+    boot_unix_ns: u64,
+    activity: F,
+}
+
+impl<F: Fn(&Account) -> Activity> Rows<'_, F> {
+    /// Selected processes that hold or did something, the most interesting first: those with
+    /// most CLOSED sockets, then the busiest, then those that hold most.
+    fn collect(&self, selection: &Selection<'_>) -> Vec<IntervalProcess> {
+        let inventory = self.tracker.inventory();
+        let holding = |process| inventory?.census.holding(process);
+        let mut rows: Vec<(ProcessId, IntervalProcess)> = Vec::new();
+        let mut listed = HashSet::new();
+        for account in self.tracker.accounts().iter() {
+            listed.insert(account.process);
+            let activity = (self.activity)(account);
+            let holding = holding(account.process);
+            if (holding.is_some() || !activity.is_zero())
+                && selection.keeps(account.process, &account.info)
+            {
+                rows.push((
+                    account.process,
+                    self.row(account.process, Some(account), holding),
+                ));
+            }
+        }
+        for holding in inventory.iter().flat_map(|inv| inv.census.holdings()) {
+            // Processes that the accounts had no room for.
+            let process = holding.process;
+            if listed.contains(&process) {
+                continue;
+            }
+            let nothing = ProcessInfo::default();
+            if selection.keeps(process, self.infos.get(&process).unwrap_or(&nothing)) {
+                rows.push((process, self.row(process, None, Some(holding))));
+            }
+        }
+        rows.sort_by_key(|(process, row)| {
+            let closed = row.held.unbound + row.held.bound;
+            let busy = row.allocated.saturating_add(row.accepted);
+            (std::cmp::Reverse((closed, busy, row.held.total)), *process)
+        });
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    fn row(
+        &self,
+        process: ProcessId,
+        account: Option<&Account>,
+        holding: Option<&Holding>,
+    ) -> IntervalProcess {
+        let nothing = ProcessInfo::default();
+        let info = account
+            .map(|account| &account.info)
+            .or_else(|| self.infos.get(&process))
+            .unwrap_or(&nothing);
+        let activity = account.map_or(Activity::default(), &self.activity);
+        IntervalProcess {
+            held: held(process, holding, info, self.boot_unix_ns),
+            allocated: activity.allocated,
+            accepted: activity.accepted,
+            destroyed: activity.destroyed,
+            oldest_closed_s: holding.and_then(|holding| self.oldest_closed_s(holding)),
+            closed_per_min: account.and_then(Account::closed_per_min),
+        }
+    }
+
+    /// Age of the oldest CLOSED socket: from its creation where that was seen, else since it
+    /// was first found so.
+    fn oldest_closed_s(&self, holding: &Holding) -> Option<f64> {
+        let inventory: &Inventory = self.tracker.inventory()?;
+        let groups: &Groups = self.tracker.groups();
+        [
+            (SocketClass::Unbound, LeakClass::Unbound),
+            (SocketClass::Bound, LeakClass::Bound),
+        ]
+        .into_iter()
+        .filter(|(class, _)| holding.count(*class) > 0)
+        .flat_map(|(class, leak_class)| {
+            let key = GroupKey {
+                process: holding.process,
+                class: leak_class,
+            };
+            let found = groups.get(key).and_then(|group| group.tally.since_ns);
+            [holding.oldest_birth(class), found]
+        })
+        .flatten()
+        .min()
+        .map(|oldest| inventory.at_ns.saturating_sub(oldest) as f64 / 1e9)
+    }
+}

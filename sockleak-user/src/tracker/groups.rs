@@ -1,0 +1,133 @@
+//! The course of each creator's idle sockets over the censuses.
+
+use std::collections::HashMap;
+
+use super::idle::{GroupKey, Tally};
+use super::window::{Point, Window};
+use crate::model::ProcessId;
+
+/// Idle sockets of one creator and class.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Creator and class.
+    pub key: GroupKey,
+    /// As of the newest census.
+    pub tally: Tally,
+    /// How it came to that.
+    pub window: Window,
+}
+
+/// All groups that the newest censuses found, bounded.
+#[derive(Clone, Debug)]
+pub struct Groups {
+    limit: usize,
+    span_ns: u64,
+    groups: HashMap<GroupKey, Group>,
+    previous_ns: Option<u64>,
+    omitted: u64,
+}
+
+impl Groups {
+    /// None yet; keeps at most `limit` and a history of `span_ns` for each.
+    pub fn new(limit: usize, span_ns: u64) -> Self {
+        Self {
+            limit,
+            span_ns,
+            groups: HashMap::new(),
+            previous_ns: None,
+            omitted: 0,
+        }
+    }
+
+    /// Takes in the idle sockets of a census made at `now_ns`.
+    pub fn advance(&mut self, now_ns: u64, tallies: HashMap<GroupKey, Tally>) {
+        let mut tallies = tallies;
+        for group in self.groups.values_mut() {
+            group.tally = tallies.remove(&group.key).unwrap_or_default();
+            group.window.push(Point {
+                at_ns: now_ns,
+                total: group.tally.total,
+                aged: group.tally.aged,
+            });
+        }
+        self.groups.retain(|_, group| !group.window.is_idle());
+        let mut new: Vec<_> = tallies.into_iter().collect();
+        new.sort_unstable_by_key(|(key, tally)| {
+            (std::cmp::Reverse((tally.aged, tally.total)), *key)
+        });
+        self.omitted = 0;
+        for (key, tally) in new {
+            if self.groups.len() >= self.limit && !self.displace(&tally) {
+                self.omitted += 1;
+                continue;
+            }
+            let mut window = Window::new(self.span_ns);
+            if let Some(at_ns) = self.previous_ns {
+                // The census before did not have it: it began at nothing.
+                window.push(Point {
+                    at_ns,
+                    total: 0,
+                    aged: 0,
+                });
+            }
+            window.push(Point {
+                at_ns: now_ns,
+                total: tally.total,
+                aged: tally.aged,
+            });
+            self.groups.insert(key, Group { key, tally, window });
+        }
+        self.previous_ns = Some(now_ns);
+    }
+
+    /// Makes room for a group that is larger than the smallest one.
+    fn displace(&mut self, tally: &Tally) -> bool {
+        let smallest = self
+            .groups
+            .values()
+            .min_by_key(|group| (group.tally.aged, group.tally.total, group.key));
+        match smallest {
+            Some(group) if (group.tally.aged, group.tally.total) < (tally.aged, tally.total) => {
+                let key = group.key;
+                self.omitted += 1;
+                self.groups.remove(&key);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The groups, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    /// One group.
+    pub fn get(&self, key: GroupKey) -> Option<&Group> {
+        self.groups.get(&key)
+    }
+
+    /// Groups of the newest census for which there was no room.
+    pub fn omitted(&self) -> u64 {
+        self.omitted
+    }
+
+    /// Growth per minute of all idle sockets that a process answers for; only what rises.
+    pub fn rise_per_min(&self, process: ProcessId) -> f64 {
+        self.iter()
+            .filter(|group| group.key.process == process)
+            .map(Group::rise_per_min)
+            .sum()
+    }
+
+    /// The same over all processes.
+    pub fn total_rise_per_min(&self) -> f64 {
+        self.iter().map(Group::rise_per_min).sum()
+    }
+}
+
+impl Group {
+    fn rise_per_min(&self) -> f64 {
+        self.window.rate_per_min().unwrap_or(0.0).max(0.0)
+    }
+}

@@ -1,0 +1,252 @@
+//! A short history of a count, and whether it is rising.
+
+use std::collections::VecDeque;
+
+/// Most points kept; closer ones are thinned out.
+const POINTS: usize = 32;
+const NS_PER_MINUTE: f64 = 60e9;
+
+/// A count at one census.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// Time of the census, ns.
+    pub at_ns: u64,
+    /// All sockets of the group.
+    pub total: u64,
+    /// Of them, those that have idled for longer than `--older`.
+    pub aged: u64,
+}
+
+/// How a count rose until now: from the last moment it was flat or fell.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rise {
+    /// By how much.
+    pub growth: u64,
+    /// In how many censuses it was higher than before.
+    pub steps: u64,
+    /// For how long, ns.
+    pub lasting_ns: u64,
+}
+
+impl Rise {
+    /// Growth per minute; 0 when it does not rise.
+    pub fn per_minute(&self) -> f64 {
+        per_minute(self.growth as f64, self.lasting_ns)
+    }
+}
+
+/// Points of the last `span_ns`, at most a few dozen.
+#[derive(Clone, Debug)]
+pub struct Window {
+    span_ns: u64,
+    points: VecDeque<Point>,
+}
+
+impl Window {
+    /// Empty.
+    pub fn new(span_ns: u64) -> Self {
+        Self {
+            span_ns,
+            points: VecDeque::new(),
+        }
+    }
+
+    /// Adds the newest point. A point that is not newer than the last one replaces it.
+    pub fn push(&mut self, point: Point) {
+        let spacing = self.span_ns / (POINTS as u64 - 2);
+        if let [.., before, last] = self.points.make_contiguous()
+            && (last.at_ns.saturating_sub(before.at_ns) < spacing || point.at_ns <= last.at_ns)
+        {
+            // The newest point stands for itself only until there is a newer one: what stays
+            // is spaced evenly.
+            self.points.pop_back();
+        }
+        self.points.push_back(point);
+        // One point older than the span stays: it is where the span begins.
+        while self
+            .points
+            .get(1)
+            .is_some_and(|second| point.at_ns.saturating_sub(second.at_ns) >= self.span_ns)
+            || self.points.len() > POINTS
+        {
+            self.points.pop_front();
+        }
+    }
+
+    /// The newest point.
+    pub fn last(&self) -> Option<Point> {
+        self.points.back().copied()
+    }
+
+    /// Number of points kept.
+    pub fn len(&self) -> usize {
+        self.points.len()
+    }
+
+    /// No point yet.
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+
+    /// Nothing but zeroes.
+    pub fn is_idle(&self) -> bool {
+        self.points.iter().all(|point| point.total == 0)
+    }
+
+    /// Net growth per minute of `total`: since it last began to rise, or over the whole window
+    /// when it does not rise; `None` before two points.
+    pub fn rate_per_min(&self) -> Option<f64> {
+        let (first, last) = (self.points.front()?, self.points.back()?);
+        if self.points.len() < 2 {
+            return None;
+        }
+        let rise = self.rise(|point| point.total);
+        if rise.growth > 0 {
+            return Some(rise.per_minute());
+        }
+        Some(per_minute(
+            last.total as f64 - first.total as f64,
+            last.at_ns.saturating_sub(first.at_ns),
+        ))
+    }
+
+    /// The rise of a count that ends at the newest point. Dips of up to 5 % (or 2) are noise:
+    /// a leak among healthy traffic does not grow in every single step.
+    pub fn rise(&self, count: impl Fn(&Point) -> u64) -> Rise {
+        let Some(last) = self.points.back() else {
+            return Rise::default();
+        };
+        let top = count(last);
+        let tolerance = (top / 20).max(2);
+        let mut newer = top;
+        let mut start = last;
+        let mut steps = 0;
+        for point in self.points.iter().rev().skip(1) {
+            let value = count(point);
+            if value > newer.saturating_add(tolerance) || value > top {
+                break;
+            }
+            if value < newer {
+                steps += 1;
+            }
+            // A flat beginning is not part of the rise.
+            if value < count(start) || start.at_ns == last.at_ns {
+                start = point;
+            }
+            newer = value;
+        }
+        let growth = top.saturating_sub(count(start));
+        if growth == 0 {
+            return Rise::default();
+        }
+        Rise {
+            growth,
+            steps,
+            lasting_ns: last.at_ns.saturating_sub(start.at_ns),
+        }
+    }
+
+    /// Growth of `total` in the newest quarter of the window (at least one step): tells a leak
+    /// from a pool that has been filled and now only grows older.
+    pub fn recent_growth(&self) -> i128 {
+        let (Some(first), Some(last)) = (self.points.front(), self.points.back()) else {
+            return 0;
+        };
+        let quarter = last.at_ns.saturating_sub(first.at_ns) / 4;
+        let begin = last.at_ns.saturating_sub(quarter);
+        let reference = self
+            .points
+            .iter()
+            .rev()
+            .skip(1)
+            .find(|point| point.at_ns <= begin)
+            .unwrap_or(first);
+        i128::from(last.total) - i128::from(reference.total)
+    }
+}
+
+fn per_minute(growth: f64, ns: u64) -> f64 {
+    if ns == 0 {
+        0.0
+    } else {
+        growth * NS_PER_MINUTE / ns as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    fn window(totals: &[u64]) -> Window {
+        let mut window = Window::new(300 * S);
+        for (i, total) in totals.iter().enumerate() {
+            window.push(Point {
+                at_ns: (i as u64 + 1) * 10 * S,
+                total: *total,
+                aged: *total,
+            });
+        }
+        window
+    }
+
+    #[test]
+    fn a_steady_rise_has_its_rate() {
+        let window = window(&[0, 10, 20, 30, 40]);
+        let rise = window.rise(|p| p.total);
+        assert_eq!((rise.growth, rise.steps, rise.lasting_ns), (40, 4, 40 * S));
+        assert_eq!(window.rate_per_min(), Some(60.0));
+    }
+
+    #[test]
+    fn the_rate_counts_from_where_the_rise_began() {
+        let window = window(&[0, 0, 0, 0, 10, 20]);
+        assert_eq!(window.rate_per_min(), Some(60.0));
+        assert_eq!(window.rise(|p| p.total).lasting_ns, 20 * S);
+    }
+
+    #[test]
+    fn small_dips_do_not_end_a_rise_but_falls_do() {
+        assert_eq!(window(&[0, 100, 98, 200]).rise(|p| p.total).growth, 200);
+        assert_eq!(window(&[0, 500, 0, 100]).rise(|p| p.total).growth, 100);
+        assert_eq!(window(&[500, 200, 0]).rise(|p| p.total), Rise::default());
+        assert_eq!(window(&[7, 7, 7]).rise(|p| p.total), Rise::default());
+    }
+
+    #[test]
+    fn a_falling_count_has_a_negative_rate() {
+        assert_eq!(window(&[100, 50, 0]).rate_per_min(), Some(-300.0));
+        assert_eq!(window(&[5, 5]).rate_per_min(), Some(0.0));
+        assert_eq!(window(&[5]).rate_per_min(), None);
+    }
+
+    #[test]
+    fn a_filled_pool_has_stopped_growing() {
+        assert_eq!(window(&[0, 100, 200, 300, 300, 300]).recent_growth(), 0);
+        assert!(window(&[0, 100, 200, 300, 400, 500]).recent_growth() >= 100);
+    }
+
+    proptest! {
+        #[test]
+        fn bounded_and_ordered(steps in proptest::collection::vec((0u64..20 * S, 0u64..1000), 1..400)) {
+            let span = 100 * S;
+            let mut window = Window::new(span);
+            let mut now = 0;
+            for (dt, total) in steps {
+                now += dt;
+                window.push(Point { at_ns: now, total, aged: total / 2 });
+                prop_assert!(window.len() <= POINTS);
+                prop_assert_eq!(window.last().map(|p| (p.at_ns, p.total)), Some((now, total)));
+                let points: Vec<_> = window.points.iter().map(|p| p.at_ns).collect();
+                prop_assert!(points.is_sorted());
+                // Never more than one point from before the span.
+                prop_assert!(points.iter().filter(|at| now - **at >= span).count() <= 1);
+                prop_assert!(window.rise(|p| p.total).growth <= total);
+                if let Some(rate) = window.rate_per_min() { prop_assert!(rate.is_finite()); }
+            }
+        }
+    }
+}

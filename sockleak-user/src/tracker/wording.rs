@@ -1,0 +1,283 @@
+//! Evidence, remedies and caveats of a leak, in words.
+
+use super::groups::Group;
+use super::verdict::Judge;
+use super::window::Rise;
+use crate::model::ProcessId;
+use crate::report::LeakClass;
+
+/// Most pids and ports that a sentence lists.
+const LISTED: usize = 5;
+
+/// A rule that a group of idle sockets breaks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Reason {
+    /// It grows, and goes on growing.
+    Growing(Rise),
+    /// It is large by itself.
+    Large,
+    /// It takes a large share of a holder's descriptors.
+    FdShare {
+        /// That holder.
+        holder: ProcessId,
+        /// Its sockets of the group.
+        count: u64,
+        /// Its RLIMIT_NOFILE.
+        limit: u64,
+    },
+    /// It takes a large share of a namespace's port range.
+    PortShare {
+        /// That namespace.
+        netns: Option<u32>,
+    },
+}
+
+fn kind(class: LeakClass) -> &'static str {
+    match class {
+        LeakClass::Unbound => "CLOSED sockets without a local port",
+        LeakClass::Bound => "CLOSED sockets that hold a local port",
+        LeakClass::CloseWait => "sockets in CLOSE_WAIT, whose peers have closed",
+    }
+}
+
+/// Why the group counts as a leak.
+pub(super) fn evidence(judge: &Judge<'_>, group: &Group, reasons: &[Reason]) -> Vec<String> {
+    let tally = &group.tally;
+    let older = seconds(judge.tracker.config().older_ns);
+    let mut lines = vec![format!(
+        "{} {}, idle for {older} or longer{}",
+        tally.aged,
+        kind(group.key.class),
+        tally.since_ns.map_or(String::new(), |since| format!(
+            "; the longest for {}{}",
+            if tally.since_is_bound {
+                "at least "
+            } else {
+                ""
+            },
+            seconds(judge.at_ns.saturating_sub(since))
+        )),
+    )];
+    for reason in reasons {
+        match reason {
+            Reason::Growing(rise) => lines.push(format!(
+                "{} more in {}, higher in {} inventories: {:.0} per minute",
+                rise.growth,
+                seconds(rise.lasting_ns),
+                rise.steps,
+                rise.per_minute()
+            )),
+            Reason::Large => {}
+            Reason::FdShare {
+                holder,
+                count,
+                limit,
+            } => lines.push(format!(
+                "{count} are {} of the {limit} descriptors that {} may have open{}",
+                percent(*count, *limit),
+                named(judge, *holder),
+                judge
+                    .info(*holder)
+                    .and_then(|info| info.fd_used)
+                    .map_or(String::new(), |used| format!("; {used} are in use")),
+            )),
+            Reason::PortShare { .. } => {}
+        }
+    }
+    for (netns, ports) in &tally.ports {
+        lines.extend(ports_line(judge, *netns, ports));
+    }
+    if tally.total > tally.aged {
+        lines.push(format!("{} more are younger", tally.total - tally.aged));
+    }
+    lines.extend(holders_line(judge, group));
+    lines
+}
+
+fn ports_line(judge: &Judge<'_>, netns: Option<u32>, ports: &[u16]) -> Option<String> {
+    let (report, held) = judge.range_use(netns, ports)?;
+    let [lo, hi] = report.range?;
+    let mut line = format!(
+        "{held} ports of the range {lo}-{hi} ({}) are held by them in network namespace {}; \
+         {} of {} are free",
+        percent(held, report.size),
+        report.netns,
+        report.free,
+        report.size
+    );
+    let outside: Vec<u16> = ports
+        .iter()
+        .copied()
+        .filter(|port| !(lo..=hi).contains(port))
+        .collect();
+    if !outside.is_empty() {
+        line.push_str(&format!(
+            "; {} ports outside it as well: {}",
+            outside.len(),
+            list(outside.iter(), outside.len())
+        ));
+    }
+    Some(line)
+}
+
+/// Who has the sockets open, unless that is only the process that the verdict names.
+fn holders_line(judge: &Judge<'_>, group: &Group) -> Option<String> {
+    let process = group.key.process;
+    let holders = &group.tally.holders;
+    if let [(only, _)] = holders.as_slice()
+        && *only == process
+    {
+        return None;
+    }
+    let is_holder = holders.iter().any(|(holder, _)| *holder == process);
+    let others = holders
+        .iter()
+        .filter(|(holder, _)| *holder != process)
+        .map(|(holder, count)| format!("{} ({count})", named(judge, *holder)));
+    let count = holders.len() - usize::from(is_holder);
+    let has_exited = judge.info(process).is_some_and(|info| info.exited);
+    Some(format!(
+        "{} {}; they are open in {}",
+        named(judge, process),
+        match (is_holder, has_exited) {
+            (true, _) => "shares them",
+            (false, true) => "created them and has exited",
+            (false, false) => "created them and has closed its own descriptors",
+        },
+        list(others, count)
+    ))
+}
+
+/// What to change.
+pub(super) fn remedy(judge: &Judge<'_>, group: &Group) -> Vec<String> {
+    let process = group.key.process;
+    let mut lines: Vec<String> = match group.key.class {
+        LeakClass::Unbound => vec![
+            "close() the socket on every path that gives it up: when bind(), connect(), \
+             setsockopt() or anything else fails after socket(), and when its owner is dropped"
+                .into(),
+            "a connection that was refused or reset is CLOSED too and has to be closed as well; \
+             raising RLIMIT_NOFILE only delays the end"
+                .into(),
+        ],
+        LeakClass::Bound => vec![
+            "close() the socket on every path that gives it up after bind(): each holds its \
+             port until its last descriptor is closed, there is no timeout"
+                .into(),
+            "if it is meant for connect(): leave out bind(), or set IP_BIND_ADDRESS_NO_PORT \
+             before it (Linux 4.2 or later), so that no port is taken before connect(); a wider \
+             net.ipv4.ip_local_port_range only delays the end"
+                .into(),
+        ],
+        LeakClass::CloseWait => vec![
+            "close() the connection when read() returns 0: the peer has closed and the kernel \
+             waits for this process, without a timeout"
+                .into(),
+        ],
+    };
+    let others: Vec<ProcessId> = group
+        .tally
+        .holders
+        .iter()
+        .map(|(holder, _)| *holder)
+        .filter(|holder| *holder != process)
+        .collect();
+    if !others.is_empty() {
+        lines.push(
+            "every process that inherited or received a descriptor has to close it too: create \
+             sockets with SOCK_CLOEXEC, close them in forked children, close the sender's copy \
+             after SCM_RIGHTS"
+                .into(),
+        );
+    }
+    let open_in = group.tally.holders.iter().map(|(holder, _)| *holder);
+    lines.push(format!(
+        "to free them now: restart {}",
+        list(
+            open_in.map(|holder| named(judge, holder)),
+            group.tally.holders.len()
+        )
+    ));
+    lines
+}
+
+/// What was not visible.
+pub(super) fn coverage(judge: &Judge<'_>, group: &Group) -> Vec<String> {
+    let tally = &group.tally;
+    let mut lines = Vec::new();
+    let unseen = tally.aged.saturating_sub(tally.births_known);
+    if unseen > 0 {
+        lines.push(format!(
+            "the creation of {unseen} of {} was not seen (older than sockleak, or accepted): \
+             counted for their oldest holder, idle since first found so",
+            tally.aged
+        ));
+    }
+    let once = tally.aged.saturating_sub(tally.confirmed);
+    if once > 0 {
+        lines.push(format!(
+            "{once} of {} were found idle in one inventory only",
+            tally.aged
+        ));
+    }
+    if tally.unremembered > 0 {
+        lines.push(format!(
+            "{} further sockets of unknown age are left out: too many to remember",
+            tally.unremembered
+        ));
+    }
+    lines.push(match group.key.class {
+        LeakClass::Unbound => "what was done with them before is not observed".into(),
+        LeakClass::Bound => "whether connect() was tried after bind() is not observed".into(),
+        LeakClass::CloseWait => {
+            "whether the process still writes to its half-closed peers is not observed".into()
+        }
+    });
+    if !judge.inventory_complete {
+        lines.push("the inventory is incomplete: counts may be too low".into());
+    }
+    if judge.surroundings.lost > 0 {
+        lines.push(format!(
+            "{} events or records were lost since attach",
+            judge.surroundings.lost
+        ));
+    }
+    lines.extend(judge.surroundings.coverage.iter().cloned());
+    lines
+}
+
+/// `name (pid)`.
+fn named(judge: &Judge<'_>, process: ProcessId) -> String {
+    match judge.comm(process) {
+        "" => format!("pid {}", process.pid),
+        comm => format!("{comm} ({})", process.pid),
+    }
+}
+
+/// The first few of `count` items.
+fn list<T: std::fmt::Display>(items: impl Iterator<Item = T>, count: usize) -> String {
+    let shown: Vec<String> = items.take(LISTED).map(|item| item.to_string()).collect();
+    let mut text = shown.join(", ");
+    if count > shown.len() {
+        text.push_str(&format!(" and {} more", count - shown.len()));
+    }
+    text
+}
+
+/// A time as people say it: `45 s`, `12 min`, `3.5 h`.
+fn seconds(ns: u64) -> String {
+    let s = ns as f64 / 1e9;
+    if s < 10.0 && ns % 1_000_000_000 != 0 {
+        format!("{s:.1} s")
+    } else if s < 120.0 {
+        format!("{s:.0} s")
+    } else if s < 7200.0 {
+        format!("{:.0} min", s / 60.0)
+    } else {
+        format!("{:.1} h", s / 3600.0)
+    }
+}
+
+fn percent(part: u64, of: u64) -> String {
+    format!("{:.0} %", part as f64 * 100.0 / of.max(1) as f64)
+}
