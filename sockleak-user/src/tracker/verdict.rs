@@ -304,7 +304,12 @@ fn forecast(name: LimitName, value: u64, used: u64, rate: f64) -> Limit {
     } else {
         None
     };
-    Limit { name, value, eta_s }
+    Limit {
+        name,
+        value,
+        used: Some(used),
+        eta_s,
+    }
 }
 
 /// What speaks for and against a verdict.
