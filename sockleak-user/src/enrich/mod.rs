@@ -1,0 +1,6 @@
+//! Adds to numbers what people call things: names, containers, limits, start times.
+
+pub mod boot;
+pub mod container;
+pub mod process;
+pub mod processes;

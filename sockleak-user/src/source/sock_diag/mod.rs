@@ -1,0 +1,215 @@
+//! Dumps of TCP sockets through NETLINK_SOCK_DIAG, in the calling thread's network namespace.
+//!
+//! A dump walks the kernel's hash tables of listeners, bound sockets (6.8+) and connections. A
+//! CLOSED socket without a port is in none of them, so no dump shows it.
+
+mod message;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use crate::model::{Family, TcpState};
+use message::{Answer, Ignored};
+
+/// The kernel fills at most 32 KiB per datagram (net/netlink/af_netlink.c `netlink_dump`).
+const DATAGRAM: usize = 64 << 10;
+/// A dump answers at once; this long a silence means that the answer is not coming.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a dump that the kernel calls inconsistent is started again.
+const ATTEMPTS: u32 = 3;
+
+/// A TCP socket as sock_diag shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiagSocket {
+    /// Address family.
+    pub family: Family,
+    /// State; a CLOSED socket with a port appears as [`TcpState::Close`] (6.8 to 6.18).
+    pub state: TcpState,
+    /// A TIME_WAIT mini-socket. Those that still wait for a FIN have the state FIN_WAIT2
+    /// (net/ipv4/inet_diag.c `inet_twsk_diag_fill` shows `tw_substate`).
+    pub is_time_wait: bool,
+    /// Local address and port.
+    pub local: SocketAddr,
+    /// Peer; `None` without a peer port.
+    pub peer: Option<SocketAddr>,
+    /// Inode number; 0 for what has no descriptor: TIME_WAIT, requests, orphans, connections
+    /// that are not accepted yet.
+    pub inode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Listeners: length of the accept queue. Others: unread bytes.
+    pub rqueue: u32,
+    /// Listeners: its limit. Others: unacknowledged bytes.
+    pub wqueue: u32,
+}
+
+/// Set of TCP states to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct States(u32);
+
+impl States {
+    /// Every state, CLOSED sockets with a port (6.8+) included.
+    pub const ALL: Self = Self((1 << 14) - 2);
+    /// Every state in which TIME_WAIT mini-sockets are, see [`DiagSocket::is_time_wait`].
+    pub const TIME_WAIT: Self =
+        Self(1 << TcpState::TimeWait as u32 | 1 << TcpState::FinWait2 as u32);
+    /// CLOSED sockets with a port alone; kernels before 6.8 answer with nothing.
+    pub const BOUND_INACTIVE: Self = Self::only(TcpState::BoundInactive);
+    /// What descriptors can refer to: everything but TIME_WAIT and connection requests.
+    pub const HELD: Self =
+        Self(Self::ALL.0 & !(1 << TcpState::TimeWait as u32) & !(1 << TcpState::NewSynRecv as u32));
+
+    /// One state.
+    pub const fn only(state: TcpState) -> Self {
+        Self(1 << state as u32)
+    }
+
+    fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+/// Why a dump failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// No netlink socket, or it could not be used.
+    #[error("cannot {0} the sock_diag netlink socket: {1}")]
+    Socket(&'static str, #[source] io::Error),
+    /// The kernel answered with an error; ENOENT means that it has no tcp_diag.
+    #[error("the kernel refuses a sock_diag dump of TCP sockets: {0} (is tcp_diag available?)")]
+    Refused(#[source] io::Error),
+}
+
+/// How a dump went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dumped {
+    /// Messages that were not understood.
+    pub malformed: u64,
+    /// The kernel said to the last that sockets changed under the walk.
+    pub interrupted: bool,
+}
+
+/// Dumps all TCP sockets in `states`, IPv4 and IPv6, that live in the calling thread's network
+/// namespace.
+///
+/// A dump that the kernel marks as interrupted (NLM_F_DUMP_INTR) starts again, up to three times
+/// in all. `fold` adds a socket to a fresh `S` of the attempt, so a repetition counts nothing
+/// twice; the result of the last attempt stands.
+pub fn dump<S: Default>(
+    states: States,
+    mut fold: impl FnMut(&mut S, DiagSocket),
+) -> Result<(S, Dumped), DumpError> {
+    let socket = open().map_err(|e| DumpError::Socket("open", e))?;
+    let mut buffer = vec![0; DATAGRAM];
+    let mut attempt = 0;
+    loop {
+        let mut result = S::default();
+        let mut dumped = Dumped::default();
+        for (n, family) in [Family::V4, Family::V6].into_iter().enumerate() {
+            let sequence = attempt * 2 + n as u32 + 1;
+            let request = message::request(family, states, sequence);
+            let each = |socket| fold(&mut result, socket);
+            run(&socket, &request, sequence, &mut buffer, &mut dumped, each)?;
+        }
+        attempt += 1;
+        if !dumped.interrupted || attempt == ATTEMPTS {
+            return Ok((result, dumped));
+        }
+    }
+}
+
+fn open() -> io::Result<OwnedFd> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::NETLINK,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        Some(SOCK_DIAG),
+    )?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+    rustix::net::connect(&socket, &SocketAddrNetlink::new(0, 0))?;
+    Ok(socket)
+}
+
+/// Sends one request and reads to the end of its answer.
+fn run(
+    socket: &OwnedFd,
+    request: &[u8],
+    sequence: u32,
+    buffer: &mut [u8],
+    dumped: &mut Dumped,
+    mut each: impl FnMut(DiagSocket),
+) -> Result<(), DumpError> {
+    rustix::net::send(socket, request, SendFlags::empty())
+        .map_err(|e| DumpError::Socket("write to", e.into()))?;
+    loop {
+        let flags = RecvFlags::empty();
+        let (len, sender) = match rustix::net::recvfrom(socket, &mut *buffer, flags) {
+            Ok((len, _, sender)) => (len, sender),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(e) => return Err(DumpError::Socket("read from", e.into())),
+        };
+        let from_kernel = sender
+            .and_then(|sender| SocketAddrNetlink::try_from(sender).ok())
+            .is_some_and(|sender| sender.pid() == 0);
+        if !from_kernel {
+            continue;
+        }
+        let datagram = buffer.get(..len).unwrap_or_default();
+        for (answer, interrupted) in message::answers(datagram, sequence) {
+            dumped.interrupted |= interrupted;
+            match answer {
+                Answer::Socket(socket) => each(socket),
+                Answer::Done => return Ok(()),
+                Answer::Error(errno) => {
+                    return Err(DumpError::Refused(io::Error::from_raw_os_error(errno)));
+                }
+                Answer::Ignored(Ignored::Foreign) => {}
+                Answer::Ignored(Ignored::Malformed) => dumped.malformed += 1,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn finds_a_listener_and_its_queue() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(address).unwrap();
+            let local = listener.local_addr().unwrap();
+            let _client = std::net::TcpStream::connect(local).unwrap();
+            let (found, dumped) = dump(States::HELD, |found: &mut Vec<DiagSocket>, socket| {
+                if socket.local == local {
+                    found.push(socket);
+                }
+            })
+            .unwrap();
+            assert_eq!(dumped, Dumped::default());
+            let listening: Vec<_> = found
+                .iter()
+                .filter(|s| s.state == TcpState::Listen)
+                .collect();
+            assert_eq!(listening.len(), 1, "{found:?}");
+            assert_eq!((listening[0].rqueue, listening[0].peer), (1, None));
+            let child = found.iter().find(|s| s.state == TcpState::Established);
+            assert!(child.is_some_and(|c| c.inode == 0 && c.peer.is_some()));
+        }
+    }
+
+    #[test]
+    fn sets_of_states() {
+        assert_eq!(States::ALL.bits(), 0x3ffe);
+        assert_eq!(States::HELD.bits(), 0x3ffe & !(1 << 6) & !(1 << 12));
+        assert_eq!(States::BOUND_INACTIVE.bits(), 1 << 13);
+    }
+}
