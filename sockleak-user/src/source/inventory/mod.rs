@@ -1,8 +1,7 @@
 //! Finds the TCP sockets that processes hold right now, whoever made them and whenever.
 
-<<<<<<< HEAD
 pub mod bpf;
-=======
+
 /// How an inventory went; the sockets themselves go to its callback as they are found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -16,4 +15,3 @@ pub struct Outcome {
     /// that every process was seen and every socket classified exactly.
     pub incomplete: Vec<String>,
 }
->>>>>>> db23231 (Read sockstat, limits, sock_diag, network namespaces and processes)
