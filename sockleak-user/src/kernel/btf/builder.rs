@@ -101,12 +101,21 @@ impl Builder {
     }
 
     pub fn enumeration(&mut self, name: &str, values: &[(&str, i32)]) -> u32 {
+        self.enumeration_with(0, name, values)
+    }
+
+    /// With the kind flag, which says that the values are signed.
+    pub fn signed_enumeration(&mut self, name: &str, values: &[(&str, i32)]) -> u32 {
+        self.enumeration_with(1 << 31, name, values)
+    }
+
+    fn enumeration_with(&mut self, flag: u32, name: &str, values: &[(&str, i32)]) -> u32 {
         let mut body = Vec::new();
         for (value_name, value) in values {
             let value_name = self.name(value_name);
             body.extend([value_name, value.cast_unsigned()]);
         }
-        let info = u32::from(kind::ENUM) << 24 | values.len() as u32;
+        let info = flag | u32::from(kind::ENUM) << 24 | values.len() as u32;
         self.raw(name, info, 4, &body)
     }
 

@@ -8,8 +8,8 @@ impl Btf<'_> {
     /// without a name. The presence of `BPF_FUNC_sock_from_file`, for example, says that the
     /// kernel has this helper.
     ///
-    /// Looks through all enums, about half a millisecond on a vmlinux; prefer
-    /// [`Btf::enumerator`] where the enum has a name.
+    /// Looks through all enums, up to 0.1 ms on a vmlinux; prefer [`Btf::enumerator`] where the
+    /// enum has a name.
     #[must_use]
     pub fn enum_value(&self, enumerator: &str) -> Option<i64> {
         let mut enums = self.enums.iter().filter_map(|id| self.ty(*id).ok());
@@ -36,9 +36,9 @@ impl Btf<'_> {
             }
             let low = self.u32_at(at + 4, ty.id)?;
             return Ok(Some(match ty.kind {
-                // The kind flag says signed. Kernels before 6.0 never set it for small enums,
-                // and none of their values that matter here reach the top bit.
-                kind::ENUM => i64::from(low.cast_signed()),
+                kind::ENUM if ty.kind_flag => i64::from(low.cast_signed()),
+                // Kernels before 6.0 do not set the flag on signed enums either.
+                kind::ENUM => i64::from(low),
                 _ => {
                     let high = self.u32_at(at + 8, ty.id)?;
                     (u64::from(high) << 32 | u64::from(low)).cast_signed()
@@ -62,7 +62,8 @@ mod tests {
             "bpf_func_id",
             &[("BPF_FUNC_unspec", 0), ("BPF_FUNC_x", 162)],
         );
-        b.enumeration("neg", &[("MINUS", -1)]);
+        b.signed_enumeration("neg", &[("MINUS", -1)]);
+        b.enumeration("mask", &[("ALL_ONES", -1)]);
         b.enumeration64("big", &[("BIG", 1 << 40), ("BIGMINUS", -2)]);
         let bytes = b.build();
         let btf = Btf::parse(&bytes).unwrap();
@@ -72,6 +73,7 @@ mod tests {
         assert_eq!(btf.enum_value("BIG"), Some(1 << 40));
         assert_eq!(btf.enum_value("BIGMINUS"), Some(-2));
         assert_eq!(btf.enum_value("MINUS"), Some(-1));
+        assert_eq!(btf.enum_value("ALL_ONES"), Some(0xffff_ffff));
         assert_eq!(btf.enumerator("bpf_func_id", "BPF_FUNC_x"), Some(162));
         assert_eq!(btf.enumerator("bpf_func_id", "TCP_CLOSE"), None);
         assert_eq!(btf.enumerator("nothing", "TCP_CLOSE"), None);
