@@ -8,6 +8,7 @@
 
 pub mod cli;
 pub mod decode;
+pub mod demo;
 pub mod enrich;
 pub mod kernel;
 pub mod model;

@@ -1,1 +1,4 @@
-//! x
+//! Workloads that misbehave on purpose, and the test that runs against a real kernel.
+
+pub mod oracle;
+pub mod workload;
