@@ -19,6 +19,8 @@ pub enum Align {
     Left,
     /// Numbers.
     Right,
+    /// Sentences of ours: the only cells that have several words, and only in the last column.
+    Sentence,
 }
 
 /// Rows under a heading.
@@ -39,11 +41,12 @@ impl Columns {
 
     /// Adds a row.
     pub fn row(&mut self, cells: Vec<(Style, String)>) {
-        let cells = cells
-            .into_iter()
-            .map(|(style, text)| (style, one_word(&text)))
-            .collect();
-        self.rows.push(cells);
+        let cells = self.heading.iter().zip(cells);
+        let cells = cells.map(|((_, align), (style, text))| match align {
+            Align::Sentence => (style, text),
+            Align::Left | Align::Right => (style, one_word(&text)),
+        });
+        self.rows.push(cells.collect());
     }
 
     /// Adds the table to a page; nothing when there are no rows.
@@ -103,7 +106,7 @@ fn put_cells<'a>(page: &mut Page, cells: impl Iterator<Item = (usize, Align, Sty
     for (width, align, style, text) in cells {
         let padding = width.saturating_sub(text.width());
         let (before, after) = match align {
-            Align::Left => (0, padding),
+            Align::Left | Align::Sentence => (0, padding),
             Align::Right => (padding, 0),
         };
         // Padding behind the last cell is never written.

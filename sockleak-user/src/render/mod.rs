@@ -1,9 +1,13 @@
 //! Printing. A renderer sees only a [`Report`] and writes it whole, or not at all.
 
 mod columns;
+#[cfg(test)]
+mod fixtures;
 mod json;
 mod page;
 mod plain;
+#[cfg(test)]
+mod tests;
 mod units;
 
 use std::io::{self, Write};

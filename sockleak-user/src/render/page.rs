@@ -53,13 +53,14 @@ impl Page {
         }
     }
 
-    /// Adds text to the current line. Nothing harmful passes, not even a line break.
+    /// Adds text to the current line. Nothing harmful passes, not even a line break; no-break
+    /// spaces become ordinary ones, so that grep finds what is seen.
     pub fn put(&mut self, style: Style, text: &str) -> &mut Self {
         let sgr = style.sgr().filter(|_| self.color && !text.is_empty());
         if let Some(parameters) = sgr {
             self.text.extend(["\x1b[", parameters, "m"]);
         }
-        self.text.push_str(&defused(text));
+        self.text.push_str(&defused(text).replace('\u{a0}', " "));
         if sgr.is_some() {
             self.text.push_str("\x1b[0m");
         }

@@ -1,5 +1,8 @@
 //! Numbers as people read them. Tables use [`short_age`] and plain digits, so that awk sees one
 //! field per column; sentences use the rest.
+//!
+//! Parts that belong together are joined by no-break spaces, which [`super::page::Page`] prints
+//! as ordinary ones.
 
 /// `41,019`
 pub fn count(value: u64) -> String {
@@ -27,7 +30,7 @@ pub fn counted(value: u64, noun: &str) -> String {
         _ if noun.ends_with("ss") => "es",
         _ => "s",
     };
-    format!("{} {noun}{plural}", count(value))
+    format!("{}\u{a0}{noun}{plural}", count(value))
 }
 
 /// Events over seconds: `12.3 k/s`, `0/s`; `-` when the time is not positive.
@@ -38,9 +41,9 @@ pub fn per_second(events: u64, seconds: f64) -> String {
         return "-".to_owned();
     }
     let (scaled, prefix) = match rate {
-        r if r >= 1e9 => (r / 1e9, " G"),
-        r if r >= 1e6 => (r / 1e6, " M"),
-        r if r >= 1e4 => (r / 1e3, " k"),
+        r if r >= 1e9 => (r / 1e9, "\u{a0}G"),
+        r if r >= 1e6 => (r / 1e6, "\u{a0}M"),
+        r if r >= 1e4 => (r / 1e3, "\u{a0}k"),
         r => (r, ""),
     };
     let digits = usize::from(scaled < 100.0 && scaled.fract() > 0.0);
@@ -76,7 +79,7 @@ pub fn duration(seconds: f64) -> String {
     }
     // Saturates at 2^64 s.
     let whole = seconds.round() as u64;
-    match whole {
+    let text = match whole {
         _ if seconds < 0.000_001 => "0 s".to_owned(),
         _ if seconds < 0.000_999_5 => format!("{:.0} us", seconds * 1e6),
         _ if seconds < 0.999_5 => format!("{:.0} ms", seconds * 1e3),
@@ -85,19 +88,20 @@ pub fn duration(seconds: f64) -> String {
         60..3_600 => format!("{} m {:02} s", whole / 60, whole % 60),
         3_600..86_400 => format!("{} h {:02} m", whole / 3_600, whole % 3_600 / 60),
         _ => format!("{} d {} h", count(whole / 86_400), whole % 86_400 / 3_600),
-    }
+    };
+    text.replace(' ', "\u{a0}")
 }
 
 /// [`duration`] as one word: `3m12s`
 pub fn short_age(seconds: f64) -> String {
-    duration(seconds).replace(' ', "")
+    duration(seconds).replace(['\u{a0}', ','], "")
 }
 
 /// `96 MiB`, `4.1 MiB`, `512 B`
 pub fn bytes(value: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if value < 1024 {
-        return format!("{value} B");
+        return format!("{value}\u{a0}B");
     }
     let mut scaled = value as f64 / 1024.0;
     let mut unit = UNITS[0];
@@ -109,12 +113,14 @@ pub fn bytes(value: u64) -> String {
         unit = next;
     }
     let digits = usize::from(scaled < 9.95);
-    format!("{scaled:.digits$} {unit}")
+    format!("{scaled:.digits$}\u{a0}{unit}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NBSP: &str = "\u{a0}";
 
     #[test]
     fn counts_are_grouped() {
@@ -124,19 +130,19 @@ mod tests {
         assert_eq!(count(u64::MAX), "18,446,744,073,709,551,615");
         assert_eq!(signed(-1_234), "-1,234");
         assert_eq!(signed(i64::MIN), "-9,223,372,036,854,775,808");
-        assert_eq!(counted(1, "process"), "1 process");
-        assert_eq!(counted(0, "process"), "0 processes");
-        assert_eq!(counted(2, "socket"), "2 sockets");
+        assert_eq!(counted(1, "process"), "1 process".replace(' ', NBSP));
+        assert_eq!(counted(0, "process"), "0 processes".replace(' ', NBSP));
+        assert_eq!(counted(2, "socket"), "2 sockets".replace(' ', NBSP));
     }
 
     #[test]
     fn rates_have_three_digits() {
-        assert_eq!(per_second(0, 1.0), "0/s");
-        assert_eq!(per_second(5, 2.0), "2.5/s");
-        assert_eq!(per_second(9_999, 1.0), "9999/s");
-        assert_eq!(per_second(12_345, 1.0), "12.3 k/s");
-        assert_eq!(per_second(2_500_000, 1.0), "2.5 M/s");
-        assert_eq!(per_second(7, 0.0), "-");
+        assert_eq!(per_second(0, 1.0), "0/s".replace(' ', NBSP));
+        assert_eq!(per_second(5, 2.0), "2.5/s".replace(' ', NBSP));
+        assert_eq!(per_second(9_999, 1.0), "9999/s".replace(' ', NBSP));
+        assert_eq!(per_second(12_345, 1.0), "12.3 k/s".replace(' ', NBSP));
+        assert_eq!(per_second(2_500_000, 1.0), "2.5 M/s".replace(' ', NBSP));
+        assert_eq!(per_second(7, 0.0), "-".replace(' ', NBSP));
         assert_eq!(per_minute(412.4), "+412/min");
         assert_eq!(per_minute(-3.0), "-3.0/min");
         assert_eq!(per_minute(0.0), "0/min");
@@ -145,24 +151,24 @@ mod tests {
 
     #[test]
     fn durations_have_two_units() {
-        assert_eq!(duration(0.0), "0 s");
-        assert_eq!(duration(0.000_25), "250 us");
-        assert_eq!(duration(0.039), "39 ms");
-        assert_eq!(duration(3.21), "3.2 s");
-        assert_eq!(duration(59.7), "1 m 00 s");
-        assert_eq!(duration(192.0), "3 m 12 s");
-        assert_eq!(duration(7_500.0), "2 h 05 m");
-        assert_eq!(duration(273_600.0), "3 d 4 h");
-        assert_eq!(duration(f64::INFINITY), "-");
-        assert_eq!(duration(-1.0), "-");
+        assert_eq!(duration(0.0), "0 s".replace(' ', NBSP));
+        assert_eq!(duration(0.000_25), "250 us".replace(' ', NBSP));
+        assert_eq!(duration(0.039), "39 ms".replace(' ', NBSP));
+        assert_eq!(duration(3.21), "3.2 s".replace(' ', NBSP));
+        assert_eq!(duration(59.7), "1 m 00 s".replace(' ', NBSP));
+        assert_eq!(duration(192.0), "3 m 12 s".replace(' ', NBSP));
+        assert_eq!(duration(7_500.0), "2 h 05 m".replace(' ', NBSP));
+        assert_eq!(duration(273_600.0), "3 d 4 h".replace(' ', NBSP));
+        assert_eq!(duration(f64::INFINITY), "-".replace(' ', NBSP));
+        assert_eq!(duration(-1.0), "-".replace(' ', NBSP));
         assert_eq!(short_age(192.0), "3m12s");
     }
 
     #[test]
     fn bytes_use_binary_units() {
-        assert_eq!(bytes(512), "512 B");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(96 << 20), "96 MiB");
-        assert_eq!(bytes(u64::MAX), "16 EiB");
+        assert_eq!(bytes(512), "512 B".replace(' ', NBSP));
+        assert_eq!(bytes(1536), "1.5 KiB".replace(' ', NBSP));
+        assert_eq!(bytes(96 << 20), "96 MiB".replace(' ', NBSP));
+        assert_eq!(bytes(u64::MAX), "16 EiB".replace(' ', NBSP));
     }
 }

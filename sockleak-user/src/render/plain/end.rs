@@ -1,7 +1,7 @@
 //! Last words of `watch`: leaks, totals, the reconciliation, losses, own cost.
 
 use super::super::page::{Page, Style};
-use super::super::units::{count, counted, duration, signed};
+use super::super::units::{count, counted, duration, per_second, signed};
 use super::snapshot::kinds_text;
 use super::{TEXT, leak, loss, ports, processes};
 use crate::report::EndReport;
@@ -45,16 +45,21 @@ pub fn put(page: &mut Page, end: &EndReport) {
 }
 
 fn put_totals(page: &mut Page, end: &EndReport) {
-    let accepted = end.accepted.map_or(String::new(), |accepted| {
-        format!(" ({} handed to processes)", count(accepted))
+    let rate = |events| per_second(events, end.duration_s);
+    let handed = end.accepted.map_or(String::new(), |accepted| {
+        format!(", {} handed to processes", count(accepted))
     });
     let text = format!(
-        "in {}: {}, {}{accepted}, {}",
+        "in {}: created {} ({}), accepted {} ({}{handed}), destroyed {} ({})",
         duration(end.duration_s),
-        loss::flow("created", end.allocated, end.duration_s),
-        loss::flow("accepted", end.children, end.duration_s),
-        loss::flow("destroyed", end.destroyed, end.duration_s),
+        count(end.allocated),
+        rate(end.allocated),
+        count(end.children),
+        rate(end.children),
+        count(end.destroyed),
+        rate(end.destroyed),
     );
+
     page.labelled(0, "total", TEXT, Style::Normal, &text);
 }
 
@@ -68,8 +73,8 @@ fn put_sockstat(page: &mut Page, end: &EndReport) {
         ),
     };
     let text = format!(
-        "alloc {} = baseline {} + created {} + accepted {} - destroyed {}: difference \
-         {}{uncertain}",
+        "alloc {} = baseline {} + created {} + accepted {} - destroyed {}: \
+         difference\u{a0}{}{uncertain}",
         count(end.sockstat_alloc),
         count(end.baseline),
         count(end.allocated),

@@ -1,7 +1,7 @@
 //! One interval of `watch`.
 
 use super::super::page::{Page, Style};
-use super::super::units::{count, counted, per_second};
+use super::super::units::{count, per_second};
 use super::{TEXT, loss, processes};
 use crate::report::IntervalReport;
 
@@ -29,10 +29,12 @@ pub fn put(page: &mut Page, time: &str, interval: &IntervalReport) {
     }
     processes::put_movement(page, &interval.processes);
     if interval.processes_omitted > 0 {
-        let text = format!(
-            "and {} more",
-            counted(interval.processes_omitted, "process")
-        );
+        let noun = if interval.processes_omitted == 1 {
+            "process"
+        } else {
+            "processes"
+        };
+        let text = format!("and {} more {noun}", count(interval.processes_omitted));
         page.line(Style::Faint, &text);
     }
 }

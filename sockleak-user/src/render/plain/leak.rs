@@ -69,11 +69,13 @@ fn pace(leak: &Leak) -> String {
         .rate_per_min
         .map_or("growth not known yet".to_owned(), per_minute);
     let relation = if leak.age_is_lower_bound { ">= " } else { "" };
-    let oldest = leak.oldest_age_s.map_or("unknown age".to_owned(), |age| {
-        format!("{relation}{}", duration(age))
-    });
+    let oldest = leak
+        .oldest_age_s
+        .map_or("of unknown age".to_owned(), |age| {
+            format!("{relation}{}", duration(age))
+        });
     format!(
-        "{growth}, oldest {oldest}, confidence {:.1}",
+        "{growth}, oldest {oldest}, confidence\u{a0}{:.2}",
         leak.confidence
     )
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::page::{Page, Style};
-use super::super::units::{bytes, count, duration, per_second};
+use super::super::units::{bytes, count, duration};
 use super::TEXT;
 use crate::report::{Loss, SelfCost};
 
@@ -61,7 +61,7 @@ pub fn put_cost(page: &mut Page, cost: &SelfCost, watched_s: Option<f64>) {
     let share = watched_s
         .filter(|seconds| *seconds > 0.0)
         .map_or(String::new(), |seconds| {
-            format!(" ({:.1} % of a core)", cpu_s / seconds * 100.0)
+            format!(" ({:.2}\u{a0}% of a core)", cpu_s / seconds * 100.0)
         });
     let programs = cost.bpf_ns.map_or(String::new(), |ns| {
         format!(", in BPF programs {}", duration(ns as f64 / 1e9))
@@ -72,9 +72,4 @@ pub fn put_cost(page: &mut Page, cost: &SelfCost, watched_s: Option<f64>) {
         bytes(cost.rss_bytes)
     );
     page.labelled(0, "self", TEXT, Style::Faint, &text);
-}
-
-/// `created 1,234 (41.1 /s)`
-pub fn flow(name: &str, events: u64, seconds: f64) -> String {
-    format!("{name} {} ({})", count(events), per_second(events, seconds))
 }

@@ -60,8 +60,23 @@ fn clock(ts: &str) -> &str {
     time.trim_end_matches('Z')
 }
 
-/// `java[4684]`
+/// `java[4684]`, not broken at the end of a line
 fn process(comm: &str, pid: u32) -> String {
     let comm = if comm.is_empty() { "?" } else { comm };
-    format!("{comm}[{pid}]")
+    format!("{}[{pid}]", comm.replace(' ', "\u{a0}"))
+}
+
+/// Names that share a fact, `alloc, destroy`, each fact where it first occurs.
+fn grouped<'a, T: PartialEq>(facts: impl Iterator<Item = (&'a str, T)>) -> Vec<(String, T)> {
+    let mut groups: Vec<(String, T)> = Vec::new();
+    for (name, fact) in facts {
+        match groups.iter_mut().find(|(_, known)| *known == fact) {
+            Some((names, _)) => {
+                names.push_str(", ");
+                names.push_str(name);
+            }
+            None => groups.push((name.to_owned(), fact)),
+        }
+    }
+    groups
 }

@@ -53,8 +53,8 @@ pub fn put(page: &mut Page, namespaces: &[PortsReport]) {
 fn put_exhausted(page: &mut Page, ports: &PortsReport, low: u16, high: u16) {
     let text = format!(
         "all {} ports of {low}-{high} in netns {} are taken: {} by CLOSED sockets, \
-         {} by connections, {} by listeners, {} by TIME_WAIT, {} reserved; bind(0) fails there, \
-         and so does connect() unless it can share a connected port",
+         {} by connections, {} by listeners, {} by TIME_WAIT, {} reserved; bind() without a port \
+         and connect() fail there, unless they may share one",
         count(ports.size),
         ports.netns,
         count(ports.bound),

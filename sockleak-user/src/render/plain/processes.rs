@@ -67,7 +67,7 @@ pub fn put_movement(page: &mut Page, processes: &[IntervalProcess]) {
         ("GONE", Align::Right),
         ("+/MIN", Align::Right),
         ("OLDEST", Align::Right),
-        ("FD/LIMIT", Align::Right),
+        ("FD%", Align::Right),
     ]);
     for process in processes {
         let held = &process.held;
@@ -84,7 +84,7 @@ pub fn put_movement(page: &mut Page, processes: &[IntervalProcess]) {
             // Without its separators, so that awk can calculate with it.
             maybe(process.closed_per_min, |rate| growth(rate).replace(',', "")),
             maybe(process.oldest_closed_s, short_age),
-            descriptors(held),
+            descriptors_used(held),
         ]);
     }
     table.put(page);
@@ -96,12 +96,31 @@ fn descriptors(process: &ProcessReport) -> (Style, String) {
         return maybe(None::<u64>, |_| String::new());
     }
     let show = |value: Option<u64>| value.map_or("?".to_owned(), |value| value.to_string());
-    let near = matches!((used, limit), (Some(used), Some(limit)) if used >= limit / 10 * 9);
-    let style = if near { Style::Bad } else { Style::Normal };
+    let style = urgency(used, limit);
+
     // RLIM_INFINITY is the largest value of the type.
     let limit = match limit {
         Some(u64::MAX) => "unlimited".to_owned(),
         limit => show(limit),
     };
     (style, format!("{}/{limit}", show(used)))
+}
+
+/// Per cent of the descriptor limit.
+fn descriptors_used(process: &ProcessReport) -> (Style, String) {
+    match (process.fd_used, process.fd_limit) {
+        (Some(used), Some(limit @ 1..)) => {
+            let percent = u128::from(used) * 100 / u128::from(limit);
+            (urgency(Some(used), Some(limit)), percent.to_string())
+        }
+        _ => maybe(None::<u64>, |_| String::new()),
+    }
+}
+
+/// Nine tenths of the descriptors are in use.
+fn urgency(used: Option<u64>, limit: Option<u64>) -> Style {
+    match (used, limit) {
+        (Some(used), Some(limit)) if used >= limit / 10 * 9 => Style::Bad,
+        _ => Style::Normal,
+    }
 }

@@ -100,12 +100,18 @@ pub fn put_sockstat(page: &mut Page, sockstat: &SockstatReport) {
 
 fn put_unattributed(page: &mut Page, seen: u64, unattributed: i64, kinds: &Unattributed) {
     let text = match unattributed {
-        0 => format!("all {} have a descriptor", count(seen)),
-        n => format!(
+        0 => format!("all {} have a descriptor", counted(seen, "socket")),
+        1.. => format!(
             "{} have a descriptor, {} have none: {}",
             count(seen),
-            signed(n),
+            signed(unattributed),
             kinds_text(kinds)
+        ),
+        _ => format!(
+            "{} have a descriptor, {} more than the kernel counted: sockets came or went during \
+             the look",
+            count(seen),
+            count(unattributed.unsigned_abs()),
         ),
     };
     page.labelled(0, "seen", TEXT, Style::Normal, &text);

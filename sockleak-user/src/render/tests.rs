@@ -1,0 +1,220 @@
+//! Goldens of every kind of report in every form, and proofs that nothing harmful gets out.
+
+use proptest::prelude::*;
+
+use super::fixtures::{self, HOSTILE};
+use super::{Json, Plain, Renderer};
+use crate::report::*;
+use crate::sanitize::is_harmless;
+
+fn rendered(renderer: &dyn Renderer, report: &Report) -> String {
+    let mut out = Vec::new();
+    renderer.render(report, &mut out).expect("memory is enough");
+    String::from_utf8(out).expect("text is UTF-8")
+}
+
+fn colored() -> Plain {
+    Plain {
+        color: true,
+        ..Plain::default()
+    }
+}
+
+fn golden(name: &str, text: String) {
+    insta::with_settings!({
+        snapshot_path => "goldens",
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!(name, text);
+    });
+}
+
+#[test]
+fn plain() {
+    for (name, report) in fixtures::all() {
+        golden(name, rendered(&Plain::default(), &report));
+    }
+}
+
+#[test]
+fn json() {
+    let lines: String = fixtures::all()
+        .iter()
+        .map(|(_, report)| rendered(&Json, report))
+        .collect();
+    golden("all_json", lines);
+}
+
+#[test]
+fn colour_adds_nothing_but_colour() {
+    let sgr = |text: &str| {
+        let mut parts = text.split("\x1b[");
+        let mut out = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (parameters, rest) = part.split_once('m').expect("an SGR sequence ends in m");
+            assert!(parameters.chars().all(|c| c.is_ascii_digit() || c == ';'));
+            out.push_str(rest);
+        }
+        out
+    };
+    for (name, report) in fixtures::all() {
+        let plain = rendered(&Plain::default(), &report);
+        assert_eq!(sgr(&rendered(&colored(), &report)), plain, "{name}");
+    }
+    let (_, incident) = fixtures::all().swap_remove(0);
+    assert!(rendered(&colored(), &incident).contains("\x1b[1;31m"));
+}
+
+/// Tables are as wide as their content, so only what ordinary hosts have must fit.
+#[test]
+fn ordinary_reports_fit_into_80_columns() {
+    let ordinary = [
+        "snapshot_incident",
+        "snapshot_empty",
+        "probes_hardened",
+        "probes_unprivileged",
+        "start",
+        "interval",
+        "leak_bound",
+        "leak_stack",
+        "end_leaks",
+        "end_healthy",
+        "end_losses",
+    ];
+    let mut seen = 0;
+    for (name, report) in fixtures::all() {
+        if !ordinary.contains(&name) {
+            continue;
+        }
+        seen += 1;
+        for line in rendered(&Plain::default(), &report).lines() {
+            let width = unicode_width::UnicodeWidthStr::width(line);
+            assert!(width <= 80, "{name}: {width} columns: {line}");
+        }
+    }
+    assert_eq!(seen, ordinary.len());
+}
+
+#[test]
+fn json_lines_start_with_their_type() {
+    for (name, report) in fixtures::all() {
+        let line = rendered(&Json, &report);
+        let kind = report.body.kind();
+        let start = format!(
+            "{{\"type\":\"{kind}\",\"schema\":1,\"ts\":\"{}\",",
+            fixtures::TS
+        );
+        assert!(line.starts_with(&start), "{name}: {line}");
+        assert_eq!(line.lines().count(), 1, "{name}");
+    }
+}
+
+/// A report that is hostile wherever it has text, as if nothing had been cleaned on entry.
+fn poisoned(text: &str) -> Vec<Report> {
+    let poison = |json: &mut String| json.clone_from(&text.to_owned());
+    let mut reports = fixtures::all();
+    for (_, report) in &mut reports {
+        match &mut report.body {
+            Body::Snapshot(body) => {
+                body.incomplete.iter_mut().for_each(poison);
+                body.processes.iter_mut().for_each(|p| poison(&mut p.comm));
+                for socket in body.sockets.iter_mut().flatten() {
+                    poison(&mut socket.comm);
+                    poison(&mut socket.src);
+                    socket.dst.iter_mut().for_each(poison);
+                }
+            }
+            Body::Probes(body) => {
+                poison(&mut body.kernel);
+                poison(&mut body.machine);
+                for hook in &mut body.hooks {
+                    poison(&mut hook.hook);
+                    poison(&mut hook.gives);
+                    hook.attach_to.iter_mut().for_each(poison);
+                    hook.backend.iter_mut().for_each(poison);
+                    hook.reason.iter_mut().for_each(poison);
+                }
+                for problem in &mut body.problems {
+                    poison(&mut problem.what);
+                    poison(&mut problem.costs);
+                    poison(&mut problem.fix);
+                }
+            }
+            Body::Start(body) => {
+                poison(&mut body.kernel);
+                for state in body.hooks.values_mut() {
+                    state.backend.iter_mut().for_each(poison);
+                    state.reason.iter_mut().for_each(poison);
+                    state.limits.iter_mut().for_each(poison);
+                }
+            }
+            Body::Interval(body) => {
+                body.processes
+                    .iter_mut()
+                    .for_each(|process| poison(&mut process.held.comm));
+                body.loss.events_dropped.insert(text.to_owned(), 1);
+            }
+            Body::Leak(body) => {
+                poison(&mut body.comm);
+                body.held_by.iter_mut().for_each(|h| poison(&mut h.comm));
+                body.stack.iter_mut().flatten().for_each(poison);
+                body.evidence.iter_mut().for_each(poison);
+                body.remedy.iter_mut().for_each(poison);
+                body.coverage.iter_mut().for_each(poison);
+            }
+            Body::Event(body) => {
+                poison(&mut body.comm);
+                poison(&mut body.sk);
+                body.src = Some(text.to_owned());
+                body.dst = Some(text.to_owned());
+            }
+            Body::End(body) => {
+                body.coverage.iter_mut().for_each(poison);
+                body.processes
+                    .iter_mut()
+                    .for_each(|process| poison(&mut process.held.comm));
+            }
+        }
+        poison(&mut report.ts);
+    }
+    reports.into_iter().map(|(_, report)| report).collect()
+}
+
+fn harmless_but_for_line_ends(text: &str) -> bool {
+    text.chars().all(|c| c == '\n' || is_harmless(c))
+}
+
+/// Lines may wrap elsewhere, but text cannot begin a line of its own in JSON or in an event.
+fn check(text: &str) {
+    for report in poisoned(text) {
+        let kind = report.body.kind();
+        let json = rendered(&Json, &report);
+        assert!(harmless_but_for_line_ends(&json), "{kind}: {json:?}");
+        assert_eq!(json.matches('\n').count(), 1, "{kind}: {json:?}");
+        let value: serde_json::Value = serde_json::from_str(&json).expect("JSON parses");
+        assert_eq!(value["ts"], *text, "the text survives the round trip");
+
+        let plain = rendered(&Plain::default(), &report);
+        assert!(harmless_but_for_line_ends(&plain), "{kind}: {plain:?}");
+        if kind == "event" {
+            assert_eq!(plain.matches('\n').count(), 1, "{plain:?}");
+            let columns = plain.split_whitespace().count();
+            assert_eq!(columns, 10, "{plain:?}");
+        }
+    }
+}
+
+#[test]
+fn hostile_text_cannot_reach_the_terminal() {
+    check(HOSTILE);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_can_reach_the_terminal(text in any::<String>()) {
+        check(&text);
+    }
+}
