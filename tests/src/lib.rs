@@ -1,4 +1,5 @@
 //! Workloads that misbehave on purpose, and the test that runs against a real kernel.
 
 pub mod oracle;
+pub mod schema;
 pub mod workload;
