@@ -6,6 +6,7 @@
 mod accounts;
 mod assemble;
 mod census;
+mod confidence;
 mod groups;
 mod hash;
 mod idle;
@@ -14,6 +15,13 @@ mod reconcile;
 mod verdict;
 mod window;
 mod wording;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod verdict_tests;
+#[cfg(test)]
+mod world_tests;
 
 use std::collections::HashMap;
 
@@ -214,6 +222,20 @@ impl Tracker {
     /// Groups of idle sockets.
     pub fn groups(&self) -> &Groups {
         &self.groups
+    }
+
+    /// Live sockets that the kernel has made for itself since attach and that no descriptor in
+    /// the newest inventory shows (MPTCP's first subflows are shown by their sockets). A lower
+    /// bound: those older than the hooks are not known.
+    pub fn kernel_sockets(&self) -> u64 {
+        let counters = &self.now.counters;
+        let made = counters
+            .allocated_kernel
+            .saturating_sub(counters.destroyed_kernel);
+        made.saturating_sub(
+            self.inventory()
+                .map_or(0, |inventory| inventory.census.mptcp()),
+        )
     }
 
     /// The best name known for a process; empty when there is none.

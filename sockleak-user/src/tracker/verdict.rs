@@ -1,7 +1,9 @@
 //! Which idle sockets are a leak, and how sure that is.
 
 use super::assemble::port_reports;
+use super::confidence::{Signs, confidence};
 use super::groups::Group;
+use super::window::Rise;
 use super::wording::{self, Reason};
 use super::{ProcessInfos, Tracker};
 use crate::model::{FileLimits, NamespacePorts, ProcessId, ProcessInfo};
@@ -144,7 +146,7 @@ impl Judge<'_> {
         let rise = group.window.rise(|point| point.aged);
         if rise.growth >= rules.min_growth
             && rise.steps >= rules.min_steps
-            && group.window.recent_growth() > 0
+            && self.goes_on(group, &rise)
         {
             reasons.push(Reason::Growing(rise));
         }
@@ -172,6 +174,22 @@ impl Judge<'_> {
             }
         }
         reasons
+    }
+
+    /// Whether new sockets keep coming while the idle ones become more. A pool that was filled
+    /// within `--older` is full by the time its first socket counts as idle; and some time
+    /// after a leak has ended no more sockets become idle. (Their number is free of the noise
+    /// of sockets on their way.) A slow leak gets the time in which it makes three.
+    fn goes_on(&self, group: &Group, rise: &Rise) -> bool {
+        let meanwhile = group
+            .window
+            .growth_within(rise.lasting_ns, |point| point.total);
+        let half_older = self.tracker.config().older_ns / 2;
+        let slow = rise.lasting_ns.saturating_mul(3) / rise.growth.max(1);
+        let lately = group
+            .window
+            .growth_within(half_older.max(slow), |point| point.aged);
+        meanwhile >= i128::from(rise.growth / 2) && lately > 0
     }
 
     fn is_large_share(&self, count: u64, of: u64) -> bool {
@@ -310,40 +328,4 @@ fn forecast(name: LimitName, value: u64, used: u64, rate: f64) -> Limit {
         used: Some(used),
         eta_s,
     }
-}
-
-/// What speaks for and against a verdict.
-#[derive(Clone, Copy, Debug)]
-struct Signs {
-    growing: bool,
-    large: bool,
-    against_limit: bool,
-    /// Share of the sockets whose creation was seen.
-    births_known: f64,
-    /// Share of the sockets that an earlier census found idle already.
-    confirmed: f64,
-    /// CLOSE_WAIT: a process may go on writing to a peer that only half-closed.
-    half_closed: bool,
-    incomplete: bool,
-    lost: bool,
-}
-
-/// Starts at 0.5. Adds 0.2 for growth that goes on, 0.15 for a large number, 0.1 for a large
-/// share of a limit, up to 0.1 for creations that were seen (else the age is only a lower bound
-/// and the creator a guess), up to 0.1 for sockets found idle more than once. Takes off 0.1 for
-/// CLOSE_WAIT, 0.1 for an incomplete inventory (an unseen process may be using the sockets),
-/// 0.05 for losses. Never certain, never worthless: 0.05 to 0.99.
-fn confidence(signs: &Signs) -> f64 {
-    let add = |on: bool, weight: f64| if on { weight } else { 0.0 };
-    let sum = 0.5
-        + add(signs.growing, 0.2)
-        + add(signs.large, 0.15)
-        + add(signs.against_limit, 0.1)
-        + 0.1 * signs.births_known
-        + 0.1 * signs.confirmed
-        - add(signs.half_closed, 0.1)
-        - add(signs.incomplete, 0.1)
-        - add(signs.lost, 0.05);
-    // Two digits are more than anybody needs, and keep outputs stable.
-    (sum.clamp(0.05, 0.99) * 100.0).round() / 100.0
 }

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
-/// Most points kept; closer ones are thinned out.
-const POINTS: usize = 32;
+/// Most points kept: when there are more, the older ones are thinned out.
+const POINTS: usize = 64;
+/// A rise of a few sockets is no trend: below this the rate is that of the whole window.
+const MIN_TREND: u64 = 8;
 const NS_PER_MINUTE: f64 = 60e9;
 
 /// A count at one census.
@@ -53,12 +55,7 @@ impl Window {
 
     /// Adds the newest point. A point that is not newer than the last one replaces it.
     pub fn push(&mut self, point: Point) {
-        let spacing = self.span_ns / (POINTS as u64 - 2);
-        if let [.., before, last] = self.points.make_contiguous()
-            && (last.at_ns.saturating_sub(before.at_ns) < spacing || point.at_ns <= last.at_ns)
-        {
-            // The newest point stands for itself only until there is a newer one: what stays
-            // is spaced evenly.
+        if self.last().is_some_and(|last| point.at_ns <= last.at_ns) {
             self.points.pop_back();
         }
         self.points.push_back(point);
@@ -67,10 +64,29 @@ impl Window {
             .points
             .get(1)
             .is_some_and(|second| point.at_ns.saturating_sub(second.at_ns) >= self.span_ns)
-            || self.points.len() > POINTS
         {
             self.points.pop_front();
         }
+        if self.points.len() > POINTS {
+            self.thin();
+        }
+    }
+
+    /// Spaces the older points evenly and leaves the newest as they are.
+    fn thin(&mut self) {
+        let spacing = self.span_ns / (POINTS as u64 / 2);
+        let newest = self.points.len() - POINTS / 4;
+        let mut index = 0;
+        let mut kept: Option<u64> = None;
+        self.points.retain(|point| {
+            index += 1;
+            let keep = index > newest
+                || kept.is_none_or(|at_ns| point.at_ns.saturating_sub(at_ns) >= spacing);
+            if keep {
+                kept = Some(point.at_ns);
+            }
+            keep
+        });
     }
 
     /// The newest point.
@@ -93,15 +109,16 @@ impl Window {
         self.points.iter().all(|point| point.total == 0)
     }
 
-    /// Net growth per minute of `total`: since it last began to rise, or over the whole window
-    /// when it does not rise; `None` before two points.
+    /// Net growth per minute of `total`; `None` before two points. Counted from where it last
+    /// began to rise if that is a clear rise (10 %, 8 sockets, two steps), else over the whole
+    /// window.
     pub fn rate_per_min(&self) -> Option<f64> {
         let (first, last) = (self.points.front()?, self.points.back()?);
         if self.points.len() < 2 {
             return None;
         }
         let rise = self.rise(|point| point.total);
-        if rise.growth > 0 {
+        if rise.growth >= MIN_TREND.max(last.total / 10) && rise.steps >= 2 {
             return Some(rise.per_minute());
         }
         Some(per_minute(
@@ -146,14 +163,12 @@ impl Window {
         }
     }
 
-    /// Growth of `total` in the newest quarter of the window (at least one step): tells a leak
-    /// from a pool that has been filled and now only grows older.
-    pub fn recent_growth(&self) -> i128 {
+    /// Growth of a count in the last `ns`, at least since the point before.
+    pub fn growth_within(&self, ns: u64, count: impl Fn(&Point) -> u64) -> i128 {
         let (Some(first), Some(last)) = (self.points.front(), self.points.back()) else {
             return 0;
         };
-        let quarter = last.at_ns.saturating_sub(first.at_ns) / 4;
-        let begin = last.at_ns.saturating_sub(quarter);
+        let begin = last.at_ns.saturating_sub(ns);
         let reference = self
             .points
             .iter()
@@ -161,7 +176,7 @@ impl Window {
             .skip(1)
             .find(|point| point.at_ns <= begin)
             .unwrap_or(first);
-        i128::from(last.total) - i128::from(reference.total)
+        i128::from(count(last)) - i128::from(count(reference))
     }
 }
 
@@ -224,9 +239,43 @@ mod tests {
     }
 
     #[test]
+    fn noise_has_no_trend() {
+        assert_eq!(window(&[1, 0, 3, 1, 4, 1]).rate_per_min(), Some(0.0));
+        assert_eq!(
+            window(&[1000, 1010, 990, 1005, 1000, 1030, 1000]).rate_per_min(),
+            Some(0.0)
+        );
+    }
+
+    #[test]
+    fn thinning_keeps_the_newest_and_the_span() {
+        let mut window = Window::new(300 * S);
+        for at in 1..=1000 {
+            window.push(Point {
+                at_ns: at * S,
+                total: at,
+                aged: 0,
+            });
+            assert_eq!(window.last().map(|p| p.total), Some(at));
+        }
+        let first = window.points.front().map_or(0, |p| p.at_ns / S);
+        assert!((690..=700).contains(&first), "{first}");
+        assert_eq!(window.rate_per_min(), Some(60.0));
+    }
+
+    #[test]
     fn a_filled_pool_has_stopped_growing() {
-        assert_eq!(window(&[0, 100, 200, 300, 300, 300]).recent_growth(), 0);
-        assert!(window(&[0, 100, 200, 300, 400, 500]).recent_growth() >= 100);
+        let filled = window(&[0, 100, 200, 300, 300, 300]);
+        assert_eq!(filled.growth_within(0, |p| p.total), 0);
+        assert_eq!(filled.growth_within(20 * S, |p| p.total), 0);
+        assert_eq!(filled.growth_within(25 * S, |p| p.total), 100);
+        assert_eq!(filled.growth_within(u64::MAX, |p| p.total), 300);
+        assert_eq!(
+            window(&[0, 100, 200, 300]).growth_within(15 * S, |p| p.total),
+            200
+        );
+        assert_eq!(window(&[7, 3]).growth_within(S, |p| p.total), -4);
+        assert_eq!(window(&[7]).growth_within(S, |p| p.total), 0);
     }
 
     proptest! {

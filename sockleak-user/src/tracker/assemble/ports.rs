@@ -1,0 +1,74 @@
+//! Port use per network namespace: what descriptors hold against what the namespace offers.
+
+use std::collections::BTreeMap;
+
+use crate::model::NamespacePorts;
+use crate::report::PortsReport;
+use crate::tracker::census::Census;
+use crate::tracker::ports::{NamespaceUse, PortSet};
+
+/// Port use of every namespace that is in the census or in `namespaces`, by inode number.
+///
+/// Where TIME_WAIT could not be listed, its number stands in for its ports, and `free` may be
+/// too low by those that are held otherwise as well.
+pub fn port_reports(census: &Census, namespaces: &[NamespacePorts]) -> Vec<PortsReport> {
+    let none = NamespaceUse::default();
+    let mut reports: BTreeMap<u32, PortsReport> = BTreeMap::new();
+    for settings in namespaces {
+        let held = census
+            .namespaces()
+            .iter()
+            .find(|held| held.netns == Some(settings.netns))
+            .unwrap_or(&none);
+        reports.insert(settings.netns, ports(held, settings));
+    }
+    for held in census.namespaces() {
+        let Some(netns) = held.netns else {
+            continue;
+        };
+        reports.entry(netns).or_insert_with(|| PortsReport {
+            netns,
+            ..PortsReport::default()
+        });
+    }
+    reports.into_values().collect()
+}
+
+fn ports(held: &NamespaceUse, settings: &NamespacePorts) -> PortsReport {
+    let (lo, hi) = settings.range;
+    let range = (lo, hi);
+    let size = u64::from(hi).saturating_sub(u64::from(lo)) + u64::from(hi >= lo);
+    let reserved: PortSet = settings.reserved.iter().copied().collect();
+    let time_wait: PortSet = settings
+        .time_wait
+        .iter()
+        .map(|entry| entry.local.port())
+        .collect();
+    // The two are read one after the other and need not agree.
+    let is_listed = !settings.time_wait.is_empty() || settings.time_wait_count == 0;
+    let mut taken = PortSet::default();
+    for set in [&held.bound, &held.connected, &held.listening, &time_wait] {
+        taken.union_with(set);
+    }
+    let outside = taken.len() as u64 - taken.count_in(range);
+    taken.union_with(&reserved);
+    let free = size - taken.count_in(range);
+    let (time_wait, free) = if is_listed {
+        (time_wait.count_in(range), free)
+    } else {
+        let ports = settings.time_wait_count.min(size);
+        (ports, free.saturating_sub(ports))
+    };
+    PortsReport {
+        netns: settings.netns,
+        range: Some([lo, hi]),
+        size,
+        reserved: reserved.count_in(range),
+        bound: held.bound.count_in(range),
+        connected: held.connected.count_in(range),
+        listening: held.listening.count_in(range),
+        time_wait,
+        free,
+        outside,
+    }
+}

@@ -1,0 +1,124 @@
+//! Builders that the tests of this module share.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::{Baseline, Census, Config, Inventory, ProcessInfos, Sample, Surroundings, Tracker};
+use crate::model::{
+    Birth, Counters, Family, HeldSocket, NamespacePorts, ProcessId, ProcessInfo, SocketClass,
+    Sockstat, TcpState,
+};
+use crate::report::Leak;
+
+pub(super) const S: u64 = 1_000_000_000;
+pub(super) const NETNS: u32 = 4_026_531_840;
+
+pub(super) fn process(pid: u32) -> ProcessId {
+    ProcessId {
+        pid,
+        start_ticks: 1000 + u64::from(pid),
+    }
+}
+
+pub(super) fn state_of(class: SocketClass) -> TcpState {
+    match class {
+        SocketClass::Unbound | SocketClass::Bound => TcpState::Close,
+        SocketClass::Listen => TcpState::Listen,
+        SocketClass::Connecting => TcpState::SynSent,
+        SocketClass::Established => TcpState::Established,
+        SocketClass::CloseWait => TcpState::CloseWait,
+        SocketClass::Closing => TcpState::FinWait1,
+    }
+}
+
+/// A socket with number `n`, held by `holder`.
+pub(super) fn socket(n: u64, holder: ProcessId, class: SocketClass) -> HeldSocket {
+    let port = match class {
+        SocketClass::Unbound => 0,
+        _ => 10_000 + (n % 50_000) as u16,
+    };
+    HeldSocket {
+        // An odd factor: distinct numbers are distinct addresses.
+        sk: n.wrapping_add(1).wrapping_mul(0x9_81),
+        inode: 100_000 + n,
+        holder,
+        fd: n as u32,
+        netns: Some(NETNS),
+        family: Family::V4,
+        state: state_of(class),
+        class,
+        local: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+        peer: None,
+        accept_queue: 0,
+        mptcp: false,
+        birth: None,
+    }
+}
+
+/// The same, created by `creator` at `at_ns`.
+pub(super) fn born(mut socket: HeldSocket, creator: ProcessId, at_ns: u64) -> HeldSocket {
+    socket.birth = Some(Birth { at_ns, creator });
+    socket
+}
+
+/// A tracker whose inventories are given directly.
+pub(super) struct Watched {
+    pub(super) tracker: Tracker,
+    pub(super) infos: ProcessInfos,
+    pub(super) namespaces: Vec<NamespacePorts>,
+    pub(super) complete: bool,
+    pub(super) lost: u64,
+}
+
+impl Watched {
+    pub(super) fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    pub(super) fn with(config: Config) -> Self {
+        Self {
+            tracker: Tracker::new(config, Baseline::default()),
+            infos: ProcessInfos::new(),
+            namespaces: Vec::new(),
+            complete: true,
+            lost: 0,
+        }
+    }
+
+    pub(super) fn name(&mut self, process: ProcessId, comm: &str) -> &mut ProcessInfo {
+        let info = self.infos.entry(process).or_default();
+        comm.clone_into(&mut info.comm);
+        info
+    }
+
+    /// An inventory at `at_s` seconds.
+    pub(super) fn inventory(&mut self, at_s: u64, sockets: impl IntoIterator<Item = HeldSocket>) {
+        let mut census = Census::new();
+        for socket in sockets {
+            census.add(&socket);
+        }
+        let at_ns = at_s * S;
+        self.tracker.observe(Sample {
+            at_ns,
+            before: Counters::default(),
+            sockstat: Sockstat::default(),
+            counters: Counters::default(),
+            processes: &[],
+            inventory: Some(Inventory {
+                at_ns,
+                census,
+                complete: self.complete,
+            }),
+            infos: &self.infos,
+        });
+    }
+
+    pub(super) fn leaks(&self) -> Vec<Leak> {
+        self.tracker.leaks(&Surroundings {
+            infos: &self.infos,
+            namespaces: &self.namespaces,
+            files: None,
+            lost: self.lost,
+            coverage: &[],
+        })
+    }
+}
