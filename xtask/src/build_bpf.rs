@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    process::Command,
     time::Instant,
 };
 
@@ -120,39 +121,39 @@ pub fn build(
     arch: &str,
     log: bool,
 ) -> Result<Vec<u8>> {
-    let root = fs::canonicalize(root)?;
     let mut command = toolchain.cargo();
-    command
-        .current_dir(&root)
-        .env(
-            "CARGO_ENCODED_RUSTFLAGS",
-            rustflags(&root, toolchain, arch)?,
-        )
-        .args([
-            "build",
-            "--locked",
-            "--package",
-            "sockleak-ebpf",
-            "--bin",
-            "sockleak-bpf",
-        ])
-        .args(["--features", if log { "log" } else { "programs" }])
-        .args([
-            "--profile",
-            "bpf",
-            "--target",
-            "bpfel-unknown-none",
-            "-Z",
-            "build-std=core",
-        ])
-        .arg("--target-dir")
-        .arg(target);
+    let feature = if log { "log" } else { "programs" };
+    configure(&mut command, root, toolchain, "build", arch, feature)?;
+    command.arg("--target-dir").arg(target);
     note(format!("compiling the kernel side for {arch}"));
     cmd::run(&mut command)?;
     let linked = target.join("bpfel-unknown-none/bpf/sockleak-bpf");
     let bytes =
         fs::read(&linked).with_context(|| format!("could not read {}", linked.display()))?;
     strip::strip_debug(&bytes).with_context(|| format!("could not strip {}", linked.display()))
+}
+
+/// Adds everything but the target directory that a cargo subcommand on the kernel side takes.
+pub fn configure(
+    command: &mut Command,
+    root: &Path,
+    toolchain: &Toolchain,
+    subcommand: &str,
+    arch: &str,
+    feature: &str,
+) -> Result<()> {
+    let root = fs::canonicalize(root)?;
+    command
+        .current_dir(&root)
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            rustflags(&root, toolchain, arch)?,
+        )
+        .args([subcommand, "--locked", "--package", "sockleak-ebpf"])
+        .args(["--bin", "sockleak-bpf", "--features", feature])
+        .args(["--profile", "bpf", "--target", "bpfel-unknown-none"])
+        .args(["-Z", "build-std=core"]);
+    Ok(())
 }
 
 /// Flags that make the same bytes wherever the workspace, cargo's home and the toolchain are.

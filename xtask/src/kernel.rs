@@ -3,7 +3,7 @@
 mod modules;
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -74,6 +74,7 @@ fn fetch(series: &str, into: &Path) -> Result<()> {
         .map(|(_, suite)| *suite);
     let others = SUITES.iter().copied().filter(|suite| Some(*suite) != home);
     let mut problems = Vec::new();
+    let mut unreachable = false;
     for suite in home.into_iter().chain(others) {
         let packages = Suites::open(&[suite]).and_then(|suites| {
             let packages = packages_of_series(&suites, series)?;
@@ -88,14 +89,40 @@ fn fetch(series: &str, into: &Path) -> Result<()> {
                 let _ = fs::remove_dir_all(into.join("usr/share"));
                 return Ok(());
             }
-            Err(error) => problems.push(format!("{suite}: {error:#}")),
+            Err(error) => {
+                unreachable = true;
+                problems.push(format!("{suite}: {error:#}"));
+            }
         }
     }
-    bail!(
-        "no cloud-amd64 kernel {series} could be fetched: {}",
-        problems.join("; ")
-    )
+    Err(NotFetched {
+        series: series.to_owned(),
+        unreachable,
+        problems: problems.join("; "),
+    }
+    .into())
 }
+
+/// No suite gave us a kernel.
+#[derive(Debug)]
+pub struct NotFetched {
+    series: String,
+    /// A suite could not be asked or a download failed, so the kernel may well exist.
+    pub unreachable: bool,
+    problems: String,
+}
+
+impl fmt::Display for NotFetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "no cloud-amd64 kernel {} could be fetched: {}",
+            self.series, self.problems
+        )
+    }
+}
+
+impl std::error::Error for NotFetched {}
 
 /// The packages that together make the newest release of a series: one up to 6.18, later the image
 /// (`linux-binary`) and the modules apart.

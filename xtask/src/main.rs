@@ -2,6 +2,7 @@
 
 mod apt;
 mod build_bpf;
+mod bundle;
 mod cache;
 mod check_bpf;
 mod cmd;
@@ -13,9 +14,11 @@ mod guest;
 mod guest_build;
 mod initramfs;
 mod kernel;
+mod lint;
 mod manifest;
 mod qemu;
 mod strip;
+mod test;
 mod toolchain;
 mod vm;
 
@@ -38,6 +41,10 @@ enum Command {
     BuildBpf(build_bpf::Options),
     /// Rebuild the committed objects elsewhere and compare bytes.
     CheckBpf,
+    /// Check formatting, clippy for both sides and the invariants of the design.
+    Lint,
+    /// Run everything that a change has to pass: lint, tests, check-bpf and the kernel matrix.
+    Test(test::Options),
     /// Run a command in a QEMU guest of a given kernel.
     Vm(vm::Options),
 }
@@ -58,6 +65,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::BuildBpf(options) => build_bpf::run(&root, &options)?,
         Command::CheckBpf => check_bpf::run(&root)?,
+        Command::Lint => lint::run(&root)?,
+        Command::Test(options) => return test::run(&root, &options),
         Command::Vm(options) => return vm::run(&root, &options),
     }
     Ok(ExitCode::SUCCESS)

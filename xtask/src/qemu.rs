@@ -1,62 +1,37 @@
 //! QEMU, run from the cache with its own libraries, whatever the machine has.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    apt::Suites,
-    cache,
+    bundle::Bundle,
     cmd::{self, note},
 };
 
-/// Suites with a QEMU that runs all our kernels, with the base suite its libraries come from.
+/// Suites with a QEMU that runs all our kernels, each with the suite its libraries come from.
 /// Bookworm's own 7.2 is not one: it crashes 6.12 guests at random.
 const SOURCES: [&[&str]; 2] = [&["bookworm-backports", "bookworm"], &["trixie"]];
+const PROGRAM: &str = "usr/bin/qemu-system-x86_64";
 
 /// An unpacked QEMU.
 #[derive(Debug, Clone)]
-pub struct Qemu {
-    root: PathBuf,
-    version: String,
-}
+pub struct Qemu(Bundle);
 
 impl Qemu {
     /// From the cache or by download.
     pub fn provide() -> Result<Self> {
-        let root = cache::provide("qemu", |into| {
-            let mut problems = Vec::new();
-            for suites in SOURCES {
-                let fetched = Suites::open(suites).and_then(|view| {
-                    view.unpack_with_dependencies("qemu-system-x86", suites[0], into)
-                });
-                match fetched {
-                    Ok(()) => return Ok(()),
-                    Err(error) => problems.push(format!("{}: {error:#}", suites[0])),
-                }
-            }
-            bail!("could not fetch QEMU: {}", problems.join("; "))
-        })?;
-        let mut qemu = Self {
-            root,
-            version: String::new(),
-        };
-        let broken = || {
-            format!(
-                "the QEMU in {} does not run; delete that directory",
-                qemu.root.display()
-            )
-        };
-        let text = cmd::output(qemu.command().with_context(broken)?.arg("--version"))
-            .with_context(broken)?;
-        let version = text
-            .split_whitespace()
-            .nth(3)
-            .unwrap_or_default()
-            .to_owned();
+        let bundle = Bundle::provide("qemu-system-x86", &SOURCES)?;
+        let place = bundle.root().display();
+        let broken = || format!("the QEMU in {place} does not run; delete that directory");
+        let text = cmd::output(
+            bundle
+                .command(PROGRAM)
+                .with_context(broken)?
+                .arg("--version"),
+        )
+        .with_context(broken)?;
+        let version = text.split_whitespace().nth(3).unwrap_or_default();
         let major: u32 = version
             .split('.')
             .next()
@@ -64,45 +39,17 @@ impl Qemu {
             .parse()
             .unwrap_or(0);
         if major < 10 {
-            bail!(
-                "QEMU {version} in {} is older than 10, which 6.12 guests crash under",
-                qemu.root.display()
-            );
+            bail!("QEMU {version} in {place} is older than 10, which 6.12 guests crash under");
         }
-        qemu.version = version;
-        note(format!("QEMU {}", qemu.version));
-        Ok(qemu)
+        note(format!("QEMU {version}"));
+        Ok(Self(bundle))
     }
 
-    /// QEMU with its own dynamic loader, libraries and firmware.
+    /// QEMU with its own libraries and firmware.
     pub fn command(&self) -> Result<Command> {
-        let find = |candidates: &[&str]| -> Result<PathBuf> {
-            let found = candidates
-                .iter()
-                .map(|path| self.root.join(path))
-                .find(|path| path.exists());
-            found.with_context(|| format!("{} holds no {}", self.root.display(), candidates[0]))
-        };
-        let loader = find(&[
-            "lib64/ld-linux-x86-64.so.2",
-            "usr/lib64/ld-linux-x86-64.so.2",
-        ])
-        .or_else(|_| {
-            find(&[
-                "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
-                "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
-            ])
-        })?;
-        let libraries =
-            ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"].map(|dir| self.root.join(dir));
-        let mut command = Command::new(loader);
-        command
-            .arg("--library-path")
-            .arg(std::env::join_paths(libraries)?)
-            .arg(self.root.join("usr/bin/qemu-system-x86_64"))
-            .env_remove("LD_LIBRARY_PATH");
+        let mut command = self.0.command(PROGRAM)?;
         for firmware in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
-            command.arg("-L").arg(self.root.join(firmware));
+            command.arg("-L").arg(self.0.root().join(firmware));
         }
         Ok(command)
     }

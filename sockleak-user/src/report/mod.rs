@@ -12,6 +12,7 @@ mod watch;
 
 use serde::{Serialize, Serializer};
 
+pub use crate::model::{Family, SocketClass};
 pub use leak::{After, Holder, Leak, LeakClass, Limit, LimitName};
 pub use loss::{Loss, SelfCost};
 pub use probes::{HookReport, ProbesReport, ProblemReport};

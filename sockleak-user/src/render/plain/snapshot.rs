@@ -4,9 +4,9 @@ use super::super::columns::{Align, Columns, maybe, number, text};
 use super::super::page::{Page, Style};
 use super::super::units::{count, counted, duration, signed};
 use super::{TEXT, ports, process, processes};
-use crate::model::{Family, SocketClass};
 use crate::report::{
-    PortsReport, ProcessReport, SnapshotReport, SocketReport, SockstatReport, Unattributed,
+    Family, PortsReport, ProcessReport, SnapshotReport, SocketClass, SocketReport, SockstatReport,
+    Unattributed,
 };
 
 pub fn put(page: &mut Page, look: &SnapshotReport) {
