@@ -82,7 +82,12 @@ fn gather(rows: &[Row]) -> Facts {
             "no_such_tracepoint",
         ],
         enumerators: &["TCP_CLOSE"],
-        symbols: &["tcp_init_sock", "no_such_symbol"],
+        symbols: &[
+            "tcp_init_sock",
+            "socket_file_ops",
+            "table_perturb",
+            "no_such_symbol",
+        ],
     })
 }
 
@@ -214,4 +219,62 @@ fn a_thread_without_capabilities_is_told_so() {
 fn gathering_twice_gives_the_same_answers() {
     let facts = || serde_json::to_value(gather(&EVERYWHERE)).unwrap();
     assert_eq!(facts(), facts());
+}
+
+#[test]
+fn a_distribution_kernel_offers_every_backend() {
+    let test = "a_distribution_kernel_offers_every_backend";
+    if std::env::var_os("SOCKLEAK_GUEST").is_none() {
+        return skip(
+            test,
+            "is for the guests: cargo xtask vm 6.12 -- TEST_BINARY",
+        );
+    }
+    let facts = gather(&EVERYWHERE);
+    let features = &facts.features;
+    println!("{}: {features:#?} {:#?}", facts.release, facts.privileges);
+    let lockdown = facts.privileges.lockdown;
+    for works in [
+        &features.fentry,
+        &features.tp_btf,
+        &features.iter_task_file,
+        &features.cgroup_sock_create,
+        &features.cgroup_sock_release,
+        &features.ringbuf,
+    ] {
+        assert_eq!(*works, Support::Yes);
+    }
+    let found = problems(&facts);
+    if lockdown == sockleak::kernel::privileges::Lockdown::Confidentiality {
+        assert!(matches!(features.kprobe, Support::Blocked(_)));
+        assert!(
+            found
+                .iter()
+                .any(|problem| problem.what.contains("confidentiality"))
+        );
+    } else {
+        assert_eq!(features.kprobe, Support::Yes);
+        assert_eq!(found, []);
+    }
+    let symbols = facts.symbols.as_ref().unwrap();
+    for (symbol, kind) in [
+        ("tcp_init_sock", 'T'),
+        ("socket_file_ops", 'd'),
+        ("table_perturb", 'b'),
+    ] {
+        let found = &symbols.found[symbol];
+        let read_only = kind == 'd' && found.kind == 'r';
+        assert!(found.kind == kind || read_only, "{symbol}: {found:?}");
+        assert!(
+            found.address.is_some_and(|address| address >> 63 == 1),
+            "{symbol}: {found:?}"
+        );
+    }
+    // 5.11, 5.11 and 5.17.
+    let newer = facts.version() >= Some((6, 1));
+    for helper in ["sock_from_file", "get_current_task_btf", "get_func_ret"] {
+        assert_eq!(features.helper(helper), newer, "{helper}");
+    }
+    assert_eq!(features.sk_storage_in_tracing, newer);
+    assert!(features.helper("ringbuf_reserve"));
 }
