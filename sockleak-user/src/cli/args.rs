@@ -54,7 +54,10 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Show what this kernel allows, and how to allow more.
+    Probes(ProbesArgs),
+}
 
 /// `sockleak watch`
 #[derive(Clone, Debug, Args)]

@@ -10,6 +10,7 @@ use super::args::{BackendArg, ColorArg, FilterArgs, OutputArgs, SnapshotArgs, Wa
 use super::exit::Failure;
 use super::printer::Format;
 use crate::model::Family;
+use crate::probe::{Backend, Choice};
 use crate::sanitize::printable;
 
 pub use super::filter::{Filter, Subject};
@@ -28,7 +29,7 @@ pub struct WatchConfig {
     /// Processes to show in an interval; `usize::MAX` shows all.
     pub top: usize,
     /// How to hook the kernel.
-    pub backend: BackendArg,
+    pub choice: Choice,
     /// One line per event as well.
     pub events: bool,
     /// How to print.
@@ -47,7 +48,7 @@ impl WatchConfig {
             duration: args.duration,
             older: args.older,
             top: if args.top == 0 { usize::MAX } else { args.top },
-            backend: args.backend,
+            choice: choice(args.backend),
             events: args.events,
             format: format(&args.output),
         })
@@ -79,6 +80,16 @@ impl SnapshotConfig {
             no_bpf: args.no_bpf,
             format: format(&args.output),
         })
+    }
+}
+
+/// How to hook the kernel.
+pub fn choice(backend: BackendArg) -> Choice {
+    match backend {
+        BackendArg::Auto => Choice::Auto,
+        BackendArg::Fentry => Choice::Only(Backend::Fentry),
+        BackendArg::Kprobe => Choice::Only(Backend::Kprobe),
+        BackendArg::Tracepoint => Choice::Only(Backend::Tracepoint),
     }
 }
 

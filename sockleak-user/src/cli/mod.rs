@@ -2,12 +2,14 @@
 //! is a file of its own.
 
 pub mod args;
+pub mod clock;
 pub mod config;
 pub mod duration;
 pub mod exit;
 pub mod filter;
 mod logging;
 pub mod printer;
+pub mod probes;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,10 +18,14 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::sanitize::defused;
-use args::Cli;
+use args::{Cli, Command};
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    // Incidents are played by children that run this same program.
+    if let Some(status) = crate::demo::perform_if_asked() {
+        return status;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return answer(&error),
@@ -37,7 +43,9 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<()> {
-    match cli.command {}
+    match cli.command {
+        Command::Probes(args) => probes::run(&args),
+    }
 }
 
 /// `--help`, `--version` and usage errors, which clap reports alike.

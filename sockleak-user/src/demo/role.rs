@@ -86,7 +86,8 @@ impl Arguments {
 /// Plays an actor when the command line says so; a binary that wants to be a
 /// [`super::Launcher`] calls this before anything else, while it has one thread.
 pub fn perform_if_asked() -> Option<ExitCode> {
-    let mut arguments = std::env::args().skip(1);
+    let arguments = std::env::args_os().skip(1);
+    let mut arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
     if arguments.next()? != ACTOR_COMMAND {
         return None;
     }
