@@ -2,4 +2,5 @@
 
 pub mod oracle;
 pub mod schema;
+pub mod vmtest;
 pub mod workload;

@@ -1,0 +1,111 @@
+//! `snapshot`, with and without BPF, and `probes`.
+
+use anyhow::{Context as _, ensure};
+
+use super::setting::Setting;
+use super::suite::{Outcome, Suite};
+use super::{agent, compare};
+use crate::workload::{Phase, WORKLOADS};
+
+const METHODS: [(&str, &[&str]); 2] = [
+    ("snapshot", &["snapshot", "--json"]),
+    ("snapshot-no-bpf", &["snapshot", "--json", "--no-bpf"]),
+];
+
+pub(super) fn run(setting: &Setting, suite: &mut Suite) {
+    suite.test("probes", || probes(setting));
+    for (method, arguments) in METHODS {
+        for workload in ["unbound-leak", "bound-leak"] {
+            suite.test(&format!("{method}/{workload}"), || {
+                large(setting, workload, arguments)
+            });
+        }
+        for (index, (workload, ..)) in WORKLOADS.iter().enumerate() {
+            // Both families take turns; the watch tests run all with both.
+            let family = ["--family=4", "--family=6"][index % 2];
+            suite.test(&format!("{method}/small/{workload}"), || {
+                small(
+                    setting,
+                    &[workload, "--count=20", "--processes=2", family],
+                    arguments,
+                )
+            });
+        }
+    }
+}
+
+fn probes(setting: &Setting) -> anyhow::Result<Outcome> {
+    let probes = agent::object(setting, &["probes", "--json"])?;
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    ensure!(
+        probes["kernel"] == release.trim(),
+        "kernel is {}",
+        probes["kernel"]
+    );
+    for hook in probes["hooks"].as_array().context("no hooks")? {
+        let explained = !hook["backend"].is_null() || hook["reason"].is_string();
+        ensure!(explained, "neither a backend nor a reason: {hook}");
+    }
+    Ok(Outcome::Pass)
+}
+
+/// 40,000 sockets, made before sockleak looks.
+fn large(setting: &Setting, workload: &str, arguments: &[&str]) -> anyhow::Result<Outcome> {
+    let count = match workload {
+        // Every process has its own ports: 54,000 in all from 10,000 up.
+        "bound-leak" => setting.many / 5,
+        _ => setting.many,
+    };
+    let mut driver = setting.workload(&[workload, &format!("--count={count}")])?;
+    look(setting, &driver.must_phase()?, arguments)?;
+    driver.quit()?;
+    Ok(Outcome::Pass)
+}
+
+/// Every phase of a workload.
+fn small(setting: &Setting, workload: &[&str], arguments: &[&str]) -> anyhow::Result<Outcome> {
+    let mut driver = setting.workload(workload)?;
+    for _ in 0..4 {
+        let Some(phase) = driver.phase()? else { break };
+        if let Some(why) = phase.skipped {
+            return Ok(Outcome::Skip(why));
+        }
+        look(setting, &phase, arguments).with_context(|| format!("phase {}", phase.phase))?;
+        driver.step()?;
+    }
+    driver.quit()?;
+    Ok(Outcome::Pass)
+}
+
+fn look(setting: &Setting, phase: &Phase, arguments: &[&str]) -> anyhow::Result<()> {
+    let snapshot = agent::object(setting, arguments)?;
+    if phase.workload == "mptcp" {
+        // What MPTCP makes of its subflows, and when, is each kernel's own business.
+        return Ok(());
+    }
+    compare::holdings(&snapshot, phase)?;
+    if !setting.guest {
+        return Ok(());
+    }
+    ensure!(
+        snapshot["complete"] == true,
+        "not complete: {}",
+        snapshot["incomplete"]
+    );
+    let hidden = phase.accept_queue + phase.orphans + phase.in_flight;
+    ensure!(
+        snapshot["unattributed"] == hidden,
+        "{hidden} sockets are behind no descriptor, reported {} ({})",
+        snapshot["unattributed"],
+        snapshot["unattributed_kinds"]
+    );
+    let kinds = &snapshot["unattributed_kinds"];
+    for (kind, count) in [
+        ("accept_queue", phase.accept_queue),
+        ("orphan", phase.orphans),
+        ("unknown", phase.in_flight),
+    ] {
+        ensure!(kinds[kind] == count, "{count} are {kind}, reported {kinds}");
+    }
+    Ok(())
+}

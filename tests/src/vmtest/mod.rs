@@ -1,0 +1,44 @@
+//! sockleak against the kernel it runs on: workloads with known ground truth, every backend
+//! forced in turn, exact figures.
+//!
+//! Runs as root in a test guest (where sockleak must account for every socket of the system) and
+//! on any machine (where others create sockets, too, and only our own are held against the
+//! truth). Prints `PASS name`, `FAIL name: why` or `SKIP name: why` per test and a summary.
+
+mod agent;
+mod backends;
+mod bpf_ids;
+mod compare;
+mod hostile;
+mod looks;
+mod loss;
+mod setting;
+mod suite;
+mod totals;
+mod watch;
+mod workloads;
+
+use std::process::ExitCode;
+
+use setting::Setting;
+use suite::Suite;
+
+/// First argument with which the test program plays a workload.
+pub const WORKLOAD_COMMAND: &str = "__workload";
+
+/// Runs the tests whose names contain one of `filters`, all without filters.
+pub fn main(filters: &[String]) -> ExitCode {
+    let setting = match Setting::find() {
+        Ok(setting) => setting,
+        Err(error) => {
+            println!("FAIL setting: {error:#}");
+            println!("vmtest: 0 passed, 1 failed, 0 skipped");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut suite = Suite::new(filters);
+    looks::run(&setting, &mut suite);
+    backends::run(&setting, &mut suite);
+    hostile::run(&setting, &mut suite);
+    suite.finish()
+}

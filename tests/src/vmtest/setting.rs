@@ -1,0 +1,62 @@
+//! Where the tests run and with what.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use super::WORKLOAD_COMMAND;
+use crate::workload::Driver;
+
+/// Where the tests run and with what.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    /// The sockleak under test.
+    pub(super) sockleak: PathBuf,
+    /// A guest that belongs to us alone (`SOCKLEAK_GUEST`): nobody else makes sockets or loads
+    /// programs, and its kernel offers every backend.
+    pub(super) guest: bool,
+    /// Sockets per process in the tests that want many.
+    pub(super) many: usize,
+    /// How long to wait for what should happen at once.
+    pub(super) patience: Duration,
+}
+
+impl Setting {
+    /// Looks around: `$SOCKLEAK`, else `sockleak` next to this program.
+    pub(super) fn find() -> anyhow::Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            bail!("the tests need root for BPF and network namespaces: use sudo");
+        }
+        let here = std::env::current_exe().context("cannot find the test program")?;
+        let sockleak = match std::env::var_os("SOCKLEAK") {
+            Some(path) => PathBuf::from(path),
+            None => here.with_file_name("sockleak"),
+        };
+        if !sockleak.is_file() {
+            bail!(
+                "there is no {}; set SOCKLEAK to the binary",
+                sockleak.display()
+            );
+        }
+        let guest = std::env::var_os("SOCKLEAK_GUEST").is_some();
+        let many = match std::env::var("SOCKLEAK_MANY") {
+            Ok(text) => text.parse().context("SOCKLEAK_MANY is not a number")?,
+            Err(_) => 10_000,
+        };
+        Ok(Self {
+            sockleak,
+            guest,
+            many,
+            patience: Duration::from_secs(if guest { 120 } else { 30 }),
+        })
+    }
+
+    /// Starts a workload.
+    pub(super) fn workload(&self, arguments: &[&str]) -> anyhow::Result<Driver> {
+        let here = std::path::Path::new("/proc/self/exe");
+        let mut all = vec![WORKLOAD_COMMAND];
+        all.extend_from_slice(arguments);
+        Driver::start(here, &all)
+    }
+}

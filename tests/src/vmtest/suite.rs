@@ -1,0 +1,92 @@
+//! Runs tests and prints how they went.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// How a test that did not fail went.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// As it should.
+    Pass,
+    /// It could not be run, for this reason.
+    Skip(String),
+}
+
+/// Counts outcomes.
+#[derive(Debug)]
+pub(super) struct Suite {
+    filters: Vec<String>,
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+}
+
+impl Suite {
+    pub(super) fn new(filters: &[String]) -> Self {
+        Self {
+            filters: filters.to_vec(),
+            passed: 0,
+            failed: 0,
+            skipped: 0,
+        }
+    }
+
+    /// Somebody wants to see this test.
+    pub(super) fn wants(&self, name: &str) -> bool {
+        self.filters.is_empty()
+            || self
+                .filters
+                .iter()
+                .any(|filter| name.contains(filter.as_str()))
+    }
+
+    /// Runs a test, if it is wanted.
+    pub(super) fn test(&mut self, name: &str, test: impl FnOnce() -> anyhow::Result<Outcome>) {
+        if !self.wants(name) {
+            return;
+        }
+        let begin = Instant::now();
+        let outcome = test();
+        self.record(name, outcome);
+        eprintln!("     {name} took {:.1} s", begin.elapsed().as_secs_f64());
+    }
+
+    /// Records the outcome of a test that was run along with others.
+    pub(super) fn record(&mut self, name: &str, outcome: anyhow::Result<Outcome>) {
+        let line = match outcome {
+            Ok(Outcome::Pass) => {
+                self.passed += 1;
+                format!("PASS {name}")
+            }
+            Ok(Outcome::Skip(why)) => {
+                self.skipped += 1;
+                format!("SKIP {name}: {why}")
+            }
+            Err(error) => {
+                self.failed += 1;
+                let why = format!("{error:#}").replace('\n', "; ");
+                format!("FAIL {name}: {why}")
+            }
+        };
+        say(&line);
+    }
+
+    /// Prints the summary.
+    pub(super) fn finish(self) -> ExitCode {
+        let (passed, failed, skipped) = (self.passed, self.failed, self.skipped);
+        say(&format!(
+            "vmtest: {passed} passed, {failed} failed, {skipped} skipped"
+        ));
+        // A run that tested nothing has not succeeded.
+        match (failed, passed) {
+            (0, 1..) => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
