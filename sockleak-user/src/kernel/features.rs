@@ -90,7 +90,7 @@ pub struct Features {
     pub cgroup_sock_release: Support,
     /// Ring buffer maps.
     pub ringbuf: Support,
-    /// Where the cgroup v2 hierarchy is mounted.
+    /// Where the cgroup v2 hierarchy is mounted, as a path to open; sanitize it before printing.
     pub cgroup2: Option<String>,
     /// Names of the helpers that exist, without `BPF_FUNC_`. Which program types may call them
     /// is not said.
@@ -133,9 +133,10 @@ impl Features {
             cgroup_sock_release: ask
                 .program("cgroup/sock_release programs", Kind::CgroupSockRelease),
             ringbuf: ask.answer("ring buffer maps", bpf::create_ringbuf()),
-            cgroup2: fs::read_to_string("/proc/self/mountinfo")
+            // One mount point that is not UTF-8 must not hide the others.
+            cgroup2: fs::read("/proc/self/mountinfo")
                 .ok()
-                .and_then(|table| cgroup2_mount(&table)),
+                .and_then(|table| cgroup2_mount(&String::from_utf8_lossy(&table))),
             helpers: helpers.map(|helper| (*helper).to_owned()).collect(),
             sk_storage_in_tracing: func("bpf_sk_storage_get_tracing").is_some(),
         }
