@@ -8,40 +8,46 @@ use super::duration;
 
 const EXAMPLES: &str = "\
 Examples:
-  sudo sockleak watch                  follow all processes, report every 5 seconds
-  sudo sockleak watch -p 4684 -d 1m    one process for a minute
-  sudo sockleak snapshot               one look, also at what was leaked long ago
-  sudo sockleak probes                 what this kernel allows, and how to allow more
-  sudo sockleak demo bound-leak        reproduce an incident and see what is said about it
+  sudo sockleak watch                 follow all processes until Ctrl-C
+  sudo sockleak watch -p 4684 -d 1m   one process, for a minute
+  sudo sockleak snapshot              one look, also at what leaked long ago
+  sudo sockleak probes                what this kernel allows
+  sudo sockleak demo bound-leak       reproduce an incident and its report
 
 Exit status:
   0  done      1  failed      2  wrong usage
-  3  this kernel or these privileges do not allow it; the message says what does";
+  3  not allowed by this kernel or these privileges; the message says what is";
 
 const WATCH_EXAMPLES: &str = "\
 Examples:
-  sudo sockleak watch                          everything, until Ctrl-C
-  sudo sockleak watch --json -d 10 > log.json  ten seconds, one JSON object per line
-  sudo sockleak watch --comm java --older 5m   sockets of java that idle for 5 minutes
-  sudo sockleak watch --netns 4684 -6          IPv6 in the namespace of process 4684
-  sudo sockleak watch --events | grep alloc    one line per event";
+  sudo sockleak watch                         everything, until Ctrl-C
+  sudo sockleak watch --json -d 10 > FILE     ten seconds, an object per line
+  sudo sockleak watch --comm java --older 5m  what java left idle for 5 minutes
+  sudo sockleak watch --netns 4684 -6         IPv6 where process 4684 lives
+  sudo sockleak watch --events | grep alloc   one line per event";
 
 const SNAPSHOT_EXAMPLES: &str = "\
 Examples:
-  sudo sockleak snapshot                       processes, sockets by class, ports
-  sudo sockleak snapshot --sockets -p 4684     every socket of one process
-  sudo sockleak snapshot --json | jq '.processes[] | {pid, comm, unbound, bound}'
-  sockleak snapshot --no-bpf                   without BPF; own processes without root";
+  sudo sockleak snapshot                      sockets by process, and ports
+  sudo sockleak snapshot --sockets -p 4684    every socket of one process
+  sudo sockleak snapshot --json | jq '.processes[] | [.pid, .unbound]'
+  sockleak snapshot --no-bpf                  own processes, without root";
+
+const PROBES_EXAMPLES: &str = "\
+Examples:
+  sudo sockleak probes                        every hook, and what is missing
+  sudo sockleak probes --backend kprobe       would kprobes do?
+  sockleak probes | grep -A1 ^fix             what an ordinary user lacks";
 
 const DEMO_EXAMPLES: &str = "\
 Examples:
-  sockleak demo                                list the incidents
-  sudo sockleak demo bound-leak                reproduce one and show the report
-  sudo sockleak demo closed-leak --hold        only run it, for a second terminal";
+  sockleak demo                               list the incidents
+  sudo sockleak demo bound-leak               reproduce one, show the report
+  sudo sockleak demo closed-leak --hold       only run it, until Ctrl-C";
 
 /// Finds the process that leaks TCP sockets or runs out of local ports, and says why.
 #[derive(Debug, Parser)]
-#[command(name = "sockleak", version, max_term_width = 80, after_help = EXAMPLES)]
+#[command(name = "sockleak", bin_name = "sockleak", version, max_term_width = 80, after_help = EXAMPLES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -85,8 +91,14 @@ pub struct WatchArgs {
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
 
-    /// How to hook the kernel; auto takes the best for each hook.
-    #[arg(long, value_enum, default_value_t)]
+    /// How to hook the kernel: auto, fentry, kprobe or tracepoint.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "NAME",
+        hide_possible_values = true
+    )]
     pub backend: BackendArg,
 
     /// Print one line per event as well.
@@ -125,9 +137,16 @@ pub struct SnapshotArgs {
 
 /// `sockleak probes`
 #[derive(Clone, Debug, Args)]
+#[command(after_help = PROBES_EXAMPLES)]
 pub struct ProbesArgs {
-    /// How to hook the kernel; auto takes the best for each hook.
-    #[arg(long, value_enum, default_value_t)]
+    /// How to hook the kernel: auto, fentry, kprobe or tracepoint.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "NAME",
+        hide_possible_values = true
+    )]
     pub backend: BackendArg,
 
     /// How to print.
@@ -189,8 +208,14 @@ pub struct OutputArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Use colour.
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    /// Use colour: auto, always or never.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        hide_possible_values = true
+    )]
     pub color: ColorArg,
 }
 

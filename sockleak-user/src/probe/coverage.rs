@@ -25,7 +25,7 @@ impl Outcome {
         Self {
             hook: plan.hook,
             served: plan.candidates.first().copied(),
-            reason: plan.reasons(),
+            reason: plan.passed_over(),
         }
     }
 

@@ -185,23 +185,27 @@ impl Attached {
     }
 
     fn attach_hook(&mut self, facts: &Facts, btf: &Btf, planned: &HookPlan) -> Outcome {
-        let mut reasons: Vec<String> = planned.reasons().into_iter().collect();
+        let mut failures: Vec<String> = Vec::new();
+        let joined = |first: Option<String>, then: Vec<String>| {
+            let all: Vec<String> = first.into_iter().chain(then).collect();
+            (!all.is_empty()).then(|| all.join("; "))
+        };
         for variant in &planned.candidates {
             match self.attach_variant(facts, btf, variant) {
                 Ok(()) => {
                     return Outcome {
                         hook: planned.hook,
                         served: Some(variant),
-                        reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
+                        reason: joined(planned.passed_over(), failures),
                     };
                 }
-                Err(error) => reasons.push(format!("{}: {error}", variant.backend)),
+                Err(error) => failures.push(format!("{}: {error}", variant.backend)),
             }
         }
         Outcome {
             hook: planned.hook,
             served: None,
-            reason: (!reasons.is_empty()).then(|| reasons.join("; ")),
+            reason: joined(planned.reasons(), failures),
         }
     }
 

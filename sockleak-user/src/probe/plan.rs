@@ -41,6 +41,8 @@ pub struct Rejected {
     pub backend: Backend,
     /// Why.
     pub reason: String,
+    /// It would have been tried before any candidate.
+    pub preferred: bool,
 }
 
 /// The plan cannot work at all.
@@ -59,8 +61,17 @@ pub enum PlanError {
 impl HookPlan {
     /// All reasons in one line, `fentry: ...; kprobe: ...`.
     pub fn reasons(&self) -> Option<String> {
+        Self::joined(self.rejected.iter())
+    }
+
+    /// The reasons why nothing better than the best candidate is tried.
+    pub fn passed_over(&self) -> Option<String> {
+        Self::joined(self.rejected.iter().filter(|rejected| rejected.preferred))
+    }
+
+    fn joined<'a>(rejected: impl Iterator<Item = &'a Rejected>) -> Option<String> {
         let mut parts: Vec<String> = Vec::new();
-        for rejected in &self.rejected {
+        for rejected in rejected {
             let part = format!("{}: {}", rejected.backend, rejected.reason);
             if !parts.contains(&part) {
                 parts.push(part);
@@ -117,6 +128,7 @@ fn plan_hook(facts: &Facts, choice: Choice, hook: Hook) -> HookPlan {
             Some(reason) => planned.rejected.push(Rejected {
                 backend: variant.backend,
                 reason,
+                preferred: planned.candidates.is_empty(),
             }),
         }
     }
@@ -129,6 +141,7 @@ fn plan_hook(facts: &Facts, choice: Choice, hook: Hook) -> HookPlan {
             planned.rejected.push(Rejected {
                 backend,
                 reason: reason.to_owned(),
+                preferred: true,
             });
         }
     }

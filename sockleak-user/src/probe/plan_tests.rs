@@ -101,6 +101,22 @@ fn a_willing_kernel_is_served_by_trampolines_with_the_others_in_reserve() {
 }
 
 #[test]
+fn what_is_worse_than_the_choice_is_no_reason_for_it() {
+    let mut facts = willing();
+    facts.features.kprobe = Support::No("no kprobes".to_owned());
+    let plan = plan(&facts, Choice::Auto);
+    let alloc = of(&plan, Hook::Alloc);
+    assert_eq!(alloc.passed_over(), None);
+    assert_eq!(alloc.reasons().as_deref(), Some("kprobe: no kprobes"));
+    facts.features.fentry = Support::No("no trampolines".to_owned());
+    let plan = super::plan(&facts, Choice::Auto);
+    assert_eq!(
+        of(&plan, Hook::Alloc).passed_over().as_deref(),
+        Some("fentry: no trampolines; kprobe: no kprobes")
+    );
+}
+
+#[test]
 fn a_kernel_without_trampolines_and_kprobes_is_served_by_tracepoints_and_says_why() {
     let mut facts = willing();
     facts.features.fentry = Support::Blocked("EPERM".to_owned());

@@ -62,7 +62,7 @@ fn put_details(page: &mut Page, hooks: &[HookReport]) {
         grouped(hooks.filter_map(|hook| Some((hook.hook.as_str(), hook.reason.as_deref()?))))
     };
     for (names, reason) in reasons(true) {
-        let text = format!("{names} as it is: {reason}");
+        let text = format!("{names}: {reason}");
         page.labelled(0, "because", TEXT, Style::Normal, &text);
     }
     for (names, reason) in reasons(false) {

@@ -1,0 +1,204 @@
+//! The command line as its users meet it: help, version, mistakes, pipes.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Output, Stdio};
+
+use sockleak_tests::schema::validate;
+
+const SUBCOMMANDS: [&str; 1] = ["probes"];
+
+fn sockleak() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sockleak-under-test"));
+    // Nothing of the caller's terminal may decide.
+    for name in ["COLUMNS", "LINES", "NO_COLOR", "CLICOLOR_FORCE", "TERM"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+fn run<S: AsRef<OsStr>>(arguments: &[S]) -> Output {
+    let output = sockleak().args(arguments).output();
+    output.expect("sockleak can be started")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("output is UTF-8")
+}
+
+/// Status and both outputs.
+fn shown(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    format!(
+        "$ sockleak {}\n[status {:?}]\n{}{}",
+        arguments.join(" "),
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+fn golden(name: &str, text: String) {
+    insta::with_settings!({
+        omit_expression => true,
+        prepend_module_to_snapshot => false,
+        snapshot_path => "goldens",
+    }, {
+        insta::assert_snapshot!(name, text);
+    });
+}
+
+#[test]
+fn help() {
+    golden("help", shown(&["--help"]));
+    for command in SUBCOMMANDS {
+        golden(&format!("help_{command}"), shown(&[command, "--help"]));
+    }
+}
+
+#[test]
+fn help_lists_every_subcommand_and_fits_a_terminal() {
+    let help = text(&run(&["--help"]).stdout);
+    let listed: Vec<_> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert_eq!(listed, SUBCOMMANDS);
+    for command in SUBCOMMANDS {
+        let help = text(&run(&[command, "--help"]).stdout);
+        for line in help.lines() {
+            assert!(line.chars().count() <= 80, "{command}: {line}");
+        }
+    }
+}
+
+#[test]
+fn version() {
+    let output = run(&["--version"]);
+    assert_eq!(output.status.code(), Some(0));
+    let expected = concat!("sockleak ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(text(&output.stdout), expected);
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn usage_errors() {
+    let mistakes: [&[&str]; 4] = [
+        &[],
+        &["wathc"],
+        &["probes", "--backend", "ebpf"],
+        &["probes", "--frobnicate"],
+    ];
+    let mut all = String::new();
+    for arguments in mistakes {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(text(&output.stdout), "", "{arguments:?}");
+        all.push_str(&shown(arguments));
+        all.push('\n');
+    }
+    golden("usage_errors", all);
+}
+
+/// An argument may come from a script that got it from elsewhere.
+#[test]
+fn mistakes_cannot_write_to_the_terminal() {
+    let hostile = OsStr::from_bytes(b"--\x1b[31m\x1b]0;x\x07\xc2\x9b1m");
+    let broken = OsStr::from_bytes(b"\xff\xfe");
+    for argument in [hostile, broken] {
+        for arguments in [vec![argument], vec![OsStr::new("probes"), argument]] {
+            let output = run(&arguments);
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+            let said = text(&output.stderr);
+            let raw = |c: char| c.is_control() && c != '\n';
+            assert!(!said.contains(raw), "{said:?}");
+            assert!(!said.contains("panicked"), "{said:?}");
+        }
+    }
+}
+
+/// Closes the reading end before anything is written.
+fn into_a_closed_pipe(arguments: &[&str]) -> (Option<i32>, String) {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut child = sockleak()
+        .args(arguments)
+        .stdout(Stdio::from(writer))
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sockleak can be started");
+    let mut said = String::new();
+    let mut stderr = child.stderr.take().expect("it is piped");
+    stderr.read_to_string(&mut said).expect("UTF-8");
+    (child.wait().expect("it ends").code(), said)
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    for arguments in [
+        vec!["--help"],
+        vec!["--version"],
+        vec!["probes"],
+        vec!["probes", "--json"],
+    ] {
+        let end = into_a_closed_pipe(&arguments);
+        assert_eq!(end, (Some(0), String::new()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_a_failure() {
+    let full = File::options().write(true).open("/dev/full");
+    let output = sockleak()
+        .arg("probes")
+        .stdout(full.expect("/dev/full exists"))
+        .output()
+        .expect("sockleak can be started");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        "sockleak: cannot write to standard output: No space left on device (os error 28)\n"
+    );
+}
+
+#[test]
+fn probes_answers_whoever_asks() {
+    let output = run(&["probes", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let object = validate(&text(&output.stdout)).expect("it is valid");
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("/proc is mounted");
+    assert_eq!(object["kernel"], release.trim_end());
+    let hooks = object["hooks"].as_array().expect("a list");
+    assert_eq!(hooks.len(), 6);
+    for hook in hooks {
+        let served = hook["backend"].is_string();
+        assert!(served || hook["reason"].is_string(), "no reason: {hook}");
+        assert_eq!(served, hook["attach_to"] != serde_json::json!([]), "{hook}");
+    }
+
+    let plain = text(&run(&["probes"]).stdout);
+    for hook in hooks {
+        let name = hook["hook"].as_str().expect("a name");
+        let row = plain.lines().find(|line| line.starts_with(name));
+        let backend = row.and_then(|row| row.split_whitespace().nth(1));
+        let expected = hook["backend"].as_str().unwrap_or("none");
+        assert_eq!(backend, Some(expected), "{plain}");
+    }
+}
+
+#[test]
+fn colour_is_for_terminals() {
+    let plain = run(&["probes"]).stdout;
+    assert!(!plain.contains(&0x1b));
+    let always = run(&["probes", "--color", "always"]).stdout;
+    assert!(text(&always).contains("\x1b[1m"));
+    let json = run(&["probes", "--json", "--color", "always"]).stdout;
+    assert!(!json.contains(&0x1b));
+}
