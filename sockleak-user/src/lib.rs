@@ -3,12 +3,13 @@
 //! The modules are the data flow: [`kernel`] asks the running system what it offers, [`probe`]
 //! plans and attaches the hooks, [`source`] brings bytes out of the kernel, [`decode`] turns
 //! them into [`model`] values, [`tracker`] accounts for them, [`report`] says what it means and
-//! [`render`] prints it. [`enrich`] adds names, [`cli`] is one file per subcommand and [`demo`]
+//! [`render`] prints it. [`engine`] runs it all, [`enrich`] adds names, [`cli`] is one file per subcommand and [`demo`]
 //! one per incident.
 
 pub mod cli;
 pub mod decode;
 pub mod demo;
+pub mod engine;
 pub mod enrich;
 pub mod kernel;
 pub mod model;

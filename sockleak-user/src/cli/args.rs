@@ -63,6 +63,10 @@ pub struct Cli {
 pub enum Command {
     /// Show what this kernel allows, and how to allow more.
     Probes(ProbesArgs),
+    /// Attach, follow, and report who leaks sockets.
+    Watch(WatchArgs),
+    /// One look at every process's TCP sockets, also those leaked long ago.
+    Snapshot(SnapshotArgs),
 }
 
 /// `sockleak watch`

@@ -13,7 +13,7 @@ use crate::model::Family;
 use crate::probe::{Backend, Choice};
 use crate::sanitize::printable;
 
-pub use super::filter::{Filter, Subject};
+pub use crate::model::{Filter, Subject};
 
 /// `watch`, as meant.
 #[derive(Clone, Debug)]

@@ -2,14 +2,15 @@
 //! is a file of its own.
 
 pub mod args;
-pub mod clock;
 pub mod config;
 pub mod duration;
 pub mod exit;
-pub mod filter;
 mod logging;
+mod prepare;
 pub mod printer;
 pub mod probes;
+pub mod snapshot;
+pub mod watch;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Probes(args) => probes::run(&args),
+        Command::Watch(args) => watch::run(&args),
+        Command::Snapshot(args) => snapshot::run(&args),
     }
 }
 

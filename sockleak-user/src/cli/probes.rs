@@ -1,8 +1,9 @@
 //! `sockleak probes`: what this kernel allows, found out by trying.
 
 use super::args::ProbesArgs;
+use super::config;
 use super::printer::Printer;
-use super::{clock, config};
+use crate::engine::timestamp;
 use crate::kernel::{Facts, Problem, problems};
 use crate::probe::coverage::Outcome;
 use crate::probe::plan::{Plan, plan};
@@ -29,7 +30,7 @@ pub fn run(args: &ProbesArgs) -> anyhow::Result<()> {
     let attempt = attempt.map(|attached| attached.outcomes().to_vec());
     let report = report(&facts, &plan, attempt);
     Printer::stdout(config::format(&args.output))
-        .print(&Report::new(clock::now(), Body::Probes(report)))
+        .print(&Report::new(timestamp(), Body::Probes(report)))
 }
 
 fn report(facts: &Facts, plan: &Plan, attempt: Result<Vec<Outcome>, LoadError>) -> ProbesReport {

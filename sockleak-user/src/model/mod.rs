@@ -1,11 +1,13 @@
 //! The nouns that the whole pipeline shares: plain data, no I/O, no clock.
 
 mod counters;
+mod filter;
 mod process;
 mod socket;
 mod system;
 
 pub use counters::{Counters, ProcessCounters};
+pub use filter::{Filter, Subject};
 pub use process::{NS_PER_TICK, ProcessId, ProcessInfo};
 pub use socket::{Birth, Family, HeldSocket, SocketClass, TcpState};
 pub use system::{FileLimits, NamespacePorts, Sockstat, TimeWait};

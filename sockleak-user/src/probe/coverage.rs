@@ -83,11 +83,8 @@ pub fn gaps(outcomes: &[Outcome]) -> Vec<String> {
     for outcome in outcomes {
         let gap = match (outcome.served, &outcome.reason) {
             (Some(variant), _) => variant.limits.map(ToOwned::to_owned),
-            (None, reason) => Some(format!(
-                "{} is not visible ({})",
-                outcome.hook.gives(),
-                reason.as_deref().unwrap_or("not asked for")
-            )),
+            // The reasons are in the start report; a verdict only needs the gap.
+            (None, _) => Some(format!("{} is not visible", outcome.hook.gives())),
         };
         if let Some(gap) = gap
             && !gaps.contains(&gap)

@@ -204,6 +204,11 @@ impl Tracker {
         &self.baseline
     }
 
+    /// Host-wide counters of the newest sample.
+    pub fn counters(&self) -> &Counters {
+        &self.now.counters
+    }
+
     /// Our accounting against sockstat, in the newest sample.
     pub fn balance(&self) -> Balance {
         self.now.balance

@@ -1,6 +1,6 @@
 //! Whom and what to look at.
 
-use crate::model::Family;
+use super::Family;
 
 /// Which processes and sockets are of interest. An empty filter lets everything pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,174 @@
+//! `sockleak watch`: attach, follow, report.
+
+use std::future;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    time::{self, Instant, MissedTickBehavior},
+};
+
+use super::{
+    args::WatchArgs,
+    config::WatchConfig,
+    prepare::{explain, prepare},
+    printer::{Format, Printer},
+};
+use crate::{
+    decode::{self, Event},
+    engine::{Session, Settings, timestamp},
+    model::{Filter, Subject},
+    report::{Body, EventReport, Report},
+    source::ring::RECORD,
+};
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// With exit status 3 when this kernel or these privileges do not allow it.
+pub fn run(args: &WatchArgs) -> Result<()> {
+    let config = WatchConfig::new(args)?;
+    let (facts, plan) = prepare(config.choice);
+    let settings = Settings {
+        filter: config.filter.clone(),
+        older: config.older,
+        top: (config.top != usize::MAX).then_some(config.top),
+        events: config.events,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .enable_io()
+        .build()
+        .context("starting the event loop")?;
+    runtime.block_on(async {
+        // Before anything is attached, so that no signal can end the process half way.
+        let stop = Stop::new()?;
+        let (session, start, events) =
+            Session::start(&facts, &plan, settings).map_err(|error| explain(&facts, error))?;
+        let mut printer = Printer::stdout(config.format);
+        printer.print(&Report::new(timestamp(), Body::Start(start)))?;
+        follow(session, events, &config, stop, &mut printer).await
+    })
+}
+
+/// Ctrl-C and SIGTERM.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("listening for signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+async fn follow(
+    mut session: Session,
+    mut events: Option<mpsc::Receiver<Bytes>>,
+    config: &WatchConfig,
+    mut stop: Stop,
+    printer: &mut Printer,
+) -> Result<()> {
+    let began = Instant::now();
+    let mut ticks = time::interval_at(began + config.interval, config.interval);
+    // After a long pause (SIGSTOP, suspend) one report says it all.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.wait() => break,
+            () = until(config.duration.map(|duration| began + duration)) => break,
+            _ = ticks.tick() => report_interval(&mut session, config, printer)?,
+            Some(batch) = next(&mut events) => print_events(&batch, &config.filter, printer)?,
+        }
+    }
+    let end = session.finish()?;
+    if let Some(events) = &mut events {
+        while let Ok(batch) = events.try_recv() {
+            print_events(&batch, &config.filter, printer)?;
+        }
+    }
+    if config.format == Format::Json {
+        for leak in &end.leaks {
+            printer.print(&Report::new(timestamp(), Body::Leak(leak.clone())))?;
+        }
+    }
+    printer.print(&Report::new(timestamp(), Body::End(end)))
+}
+
+fn report_interval(
+    session: &mut Session,
+    config: &WatchConfig,
+    printer: &mut Printer,
+) -> Result<()> {
+    let (interval, leaks) = session.sample()?;
+    printer.print(&Report::new(timestamp(), Body::Interval(interval)))?;
+    for leak in leaks.into_iter().take(config.top) {
+        printer.print(&Report::new(timestamp(), Body::Leak(leak)))?;
+    }
+    Ok(())
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => time::sleep_until(deadline).await,
+        None => future::pending().await,
+    }
+}
+
+async fn next(events: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
+    match events {
+        Some(events) => events.recv().await,
+        None => future::pending().await,
+    }
+}
+
+fn print_events(batch: &Bytes, filter: &Filter, printer: &mut Printer) -> Result<()> {
+    for record in batch.chunks(RECORD) {
+        match decode::event(record) {
+            Ok(event) if passes(filter, &event) => {
+                printer.print(&Report::new(timestamp(), Body::Event(report(event))))?;
+            }
+            Ok(_) => {}
+            Err(error) => log::warn!("an event could not be decoded: {error}"),
+        }
+    }
+    Ok(())
+}
+
+fn passes(filter: &Filter, event: &Event) -> bool {
+    filter.matches(&Subject {
+        pid: event.pid,
+        comm: &event.comm,
+        cgroup: None,
+        netns: event.netns,
+        family: Some(event.family),
+    })
+}
+
+fn report(event: Event) -> EventReport {
+    EventReport {
+        event: event.kind.name(),
+        pid: event.pid,
+        tid: event.tid,
+        comm: event.comm,
+        sk: format!("{:#x}", event.sk),
+        netns: event.netns,
+        src: event.local.map(|address| address.to_string()),
+        dst: event.peer.map(|address| address.to_string()),
+        age_s: event.age_ns.map(|age| age as f64 / 1e9),
+    }
+}

@@ -1,0 +1,54 @@
+//! When to look at all descriptors again.
+
+/// An inventory may take this share of the time that passes between two: 1/200.
+const SHARE: u64 = 200;
+/// Whatever it costs, classes are at most this old, ns.
+const AT_LEAST_EVERY_NS: u64 = 60_000_000_000;
+
+/// Spaces inventories so that they stay within a fixed share of one CPU, however many
+/// descriptors there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cadence {
+    next_ns: u64,
+}
+
+impl Cadence {
+    /// Notes an inventory that began at `at_ns` and took `took_ns`.
+    pub fn took(&mut self, at_ns: u64, took_ns: u64) {
+        let pause = took_ns.saturating_mul(SHARE).min(AT_LEAST_EVERY_NS);
+        self.next_ns = at_ns.saturating_add(pause);
+    }
+
+    /// Whether another one is due at `now_ns`.
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        now_ns >= self.next_ns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn cheap_looks_are_frequent_and_dear_ones_rare() {
+        let mut cadence = Cadence::default();
+        assert!(cadence.is_due(0), "the first is due at once");
+        cadence.took(1_000 * MS, MS);
+        assert!(!cadence.is_due(1_199 * MS));
+        assert!(cadence.is_due(1_200 * MS));
+        cadence.took(2_000 * MS, 40 * MS);
+        assert!(!cadence.is_due(9_999 * MS));
+        assert!(cadence.is_due(10_000 * MS));
+    }
+
+    #[test]
+    fn nothing_gets_older_than_a_minute() {
+        let mut cadence = Cadence::default();
+        cadence.took(0, 5_000 * MS);
+        assert!(cadence.is_due(60_000 * MS));
+        cadence.took(u64::MAX, u64::MAX);
+        assert!(!cadence.is_due(0));
+    }
+}

@@ -1,0 +1,98 @@
+//! One inventory, by the iterator when there is one, by /proc otherwise.
+
+use anyhow::{Context as _, Result};
+
+use super::clock;
+use crate::{
+    model::{Filter, HeldSocket, Subject},
+    probe::{Attached, Hook},
+    source::inventory::bpf,
+    tracker::{Census, Inventory},
+};
+
+/// An inventory and how it went.
+pub struct Look {
+    /// What it found.
+    pub inventory: Inventory,
+    /// `bpf` or `proc`.
+    pub method: &'static str,
+    /// What is missing in it.
+    pub incomplete: Vec<String>,
+    /// Records from the kernel that made no sense.
+    pub undecodable: u64,
+    /// How long it took, ns.
+    pub took_ns: u64,
+}
+
+/// How to look.
+pub enum Way<'a> {
+    /// By the iterator of the loaded object.
+    Iterator(&'a mut Attached),
+    /// By /proc, xattr and sock_diag.
+    Proc,
+}
+
+impl<'a> Way<'a> {
+    /// The iterator when it is attached, else /proc.
+    pub fn best(attached: &'a mut Attached) -> Self {
+        let served = |hook| {
+            let outcome = attached
+                .outcomes()
+                .iter()
+                .find(|outcome| outcome.hook == hook);
+            outcome.is_some_and(|outcome| outcome.served.is_some())
+        };
+        if served(Hook::Inventory) {
+            Self::Iterator(attached)
+        } else {
+            Self::Proc
+        }
+    }
+}
+
+/// Looks at every descriptor of every process; sockets of another family or namespace than the
+/// filter asks for are left out, all others reach `each` as well.
+pub fn look(way: Way<'_>, filter: &Filter, mut each: impl FnMut(&HeldSocket)) -> Result<Look> {
+    let at_ns = clock::monotonic_ns();
+    let mut census = Census::new();
+    let mut take = |socket: HeldSocket| {
+        if is_wanted(filter, &socket) {
+            census.add(&socket);
+            each(&socket);
+        }
+    };
+    let (method, incomplete, undecodable) = match way {
+        Way::Iterator(attached) => {
+            let iterator = attached.start_inventory()?;
+            let walk = bpf::walk(iterator, take)
+                .context("reading the inventory of descriptors from the kernel")?;
+            ("bpf", Vec::new(), walk.undecodable)
+        }
+        Way::Proc => anyhow::bail!("no way to look at descriptors without the iterator"),
+    };
+    let took_ns = clock::monotonic_ns().saturating_sub(at_ns);
+    let inventory = Inventory {
+        at_ns,
+        census,
+        complete: incomplete.is_empty(),
+    };
+    Ok(Look {
+        inventory,
+        method,
+        incomplete,
+        undecodable,
+        took_ns,
+    })
+}
+
+/// Sockets are filtered by what belongs to them; processes are filtered when they are shown.
+fn is_wanted(filter: &Filter, socket: &HeldSocket) -> bool {
+    let socket_only = Filter {
+        family: filter.family,
+        ..Filter::default()
+    };
+    socket_only.matches(&Subject {
+        family: Some(socket.family),
+        ..Subject::default()
+    }) && filter.netns.is_none_or(|netns| socket.netns == Some(netns))
+}

@@ -1,0 +1,16 @@
+//! Runs the pipeline: takes samples and inventories, feeds the tracker, puts reports together.
+//!
+//! The parts that decide are pure and elsewhere; here they meet the system and the clock.
+
+mod cadence;
+mod clock;
+mod cost;
+mod look;
+mod names;
+mod namespaces;
+mod session;
+mod snapshot;
+
+pub use clock::timestamp;
+pub use session::{Session, Settings};
+pub use snapshot::{SnapshotSettings, snapshot};

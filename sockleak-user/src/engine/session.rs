@@ -1,0 +1,387 @@
+//! `watch` without its output: attach, sample, finish.
+
+use std::{collections::BTreeMap, thread, time::Duration};
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{
+    cadence::Cadence,
+    clock, cost,
+    look::{Look, Way, look},
+    names, namespaces,
+    snapshot::shows,
+};
+use crate::{
+    enrich::{boot, processes::Processes},
+    kernel::Facts,
+    model::{Counters, Filter, NamespacePorts, ProcessId, ProcessInfo, Sockstat},
+    probe::{Attached, Hook, LoadOptions, Plan, coverage},
+    report::{EndReport, IntervalReport, Leak, Loss, StartReport},
+    source::{
+        kernel_maps::{KernelMaps, Processes as KernelProcesses},
+        limits,
+        ring::EventReader,
+        sockstat,
+    },
+    tracker::{
+        self, Baseline, Config, EndInput, IntervalInput, ProcessInfos, Sample, Selection,
+        Surroundings, Tracker,
+    },
+};
+
+/// Whom to watch and how.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whom to show. Accounting is always of the whole host.
+    pub filter: Filter,
+    /// Idle time after which a CLOSED socket counts as leaked.
+    pub older: Duration,
+    /// Processes to show in an interval; `None` shows all.
+    pub top: Option<usize>,
+    /// Emit events.
+    pub events: bool,
+}
+
+/// How often the counters are read again when sockets come and go meanwhile.
+const ATTEMPTS: u32 = 50;
+/// Pause between such attempts.
+const PAUSE: Duration = Duration::from_millis(2);
+/// Details of a process are looked up again after this time.
+const REFRESH: Duration = Duration::from_secs(2);
+/// Processes whose names are remembered.
+const NAMES: usize = 1 << 15;
+
+/// Attached hooks and everything known since.
+pub struct Session {
+    settings: Settings,
+    attached: Attached,
+    maps: KernelMaps,
+    options: LoadOptions,
+    tracker: Tracker,
+    processes: Processes,
+    cadence: Cadence,
+    events: Option<EventReader>,
+    undecodable: u64,
+    inventory_gaps: Vec<String>,
+    ports: Vec<NamespacePorts>,
+    boot_unix_ns: u64,
+}
+
+/// Counters, then sockstat, then the counters again.
+struct Reading {
+    at_ns: u64,
+    before: Counters,
+    sockstat: Sockstat,
+    after: Counters,
+}
+
+impl Session {
+    /// Attaches what `plan` says, takes the baseline, then the first inventory: in this order
+    /// no socket falls between them.
+    ///
+    /// # Errors
+    /// When the hooks cannot be attached, or the kernel's own counts cannot be read.
+    pub fn start(
+        facts: &Facts,
+        plan: &Plan,
+        settings: Settings,
+    ) -> Result<(Self, StartReport, Option<mpsc::Receiver<Bytes>>)> {
+        let began_ns = clock::monotonic_ns();
+        let options = LoadOptions {
+            events: settings.events,
+            ..LoadOptions::default()
+        };
+        let mut attached = Attached::load(facts, plan, &options)?;
+        let attach_ns = clock::monotonic_ns().saturating_sub(began_ns);
+        let maps = KernelMaps::take(&mut attached, options.processes)?;
+        let (events, receiver) = if settings.events {
+            let (reader, receiver) = EventReader::start(&mut attached)?;
+            (Some(reader), Some(receiver))
+        } else {
+            (None, None)
+        };
+        let reading = settled(&maps)?;
+        let baseline = Baseline::new(
+            reading.at_ns,
+            reading.before,
+            &reading.sockstat,
+            reading.after,
+        );
+        let config = Config {
+            older_ns: ns(settings.older),
+            ..Config::default()
+        };
+        let mut session = Self {
+            settings,
+            attached,
+            maps,
+            options,
+            tracker: Tracker::new(config, baseline),
+            processes: Processes::new(NAMES, REFRESH),
+            cadence: Cadence::default(),
+            events,
+            undecodable: 0,
+            inventory_gaps: Vec::new(),
+            ports: Vec::new(),
+            boot_unix_ns: u64::try_from(boot::boot_unix_ns()).unwrap_or(0),
+        };
+        let inventory = session.take_inventory()?;
+        session.tracker.take_inventory(inventory);
+        let start = StartReport {
+            kernel: facts.release.clone(),
+            hooks: coverage::states(session.attached.outcomes()),
+            baseline: baseline.alloc,
+            seen: session
+                .tracker
+                .inventory()
+                .map(|inventory| inventory.census.seen()),
+            attach_ns,
+        };
+        Ok((session, start, receiver))
+    }
+
+    /// What has happened since the last sample, and the leaks that are known now.
+    ///
+    /// # Errors
+    /// When the counters, sockstat or the descriptors cannot be read.
+    pub fn sample(&mut self) -> Result<(IntervalReport, Vec<Leak>)> {
+        let due = self.cadence.is_due(clock::monotonic_ns());
+        let infos = self.observe(due, false)?;
+        let leaks = self.leaks(&infos);
+        let settings = self.settings.clone();
+        let keep = |process: ProcessId, info: &ProcessInfo| shows(&settings.filter, process, info);
+        let input = IntervalInput {
+            infos: &infos,
+            boot_unix_ns: self.boot_unix_ns,
+            selection: Selection {
+                top: self.settings.top,
+                keep: Some(&keep),
+            },
+            loss: self.loss(),
+            self_cost: cost::so_far(&self.attached),
+        };
+        Ok((tracker::interval(&self.tracker, input), leaks))
+    }
+
+    /// The last sample, with an inventory of its own, and the totals.
+    ///
+    /// # Errors
+    /// As [`Session::sample`].
+    pub fn finish(&mut self) -> Result<EndReport> {
+        if let Some(events) = &mut self.events {
+            events.stop();
+        }
+        let infos = self.observe(true, true)?;
+        let leaks = self.leaks(&infos);
+        let settings = self.settings.clone();
+        let keep = |process: ProcessId, info: &ProcessInfo| shows(&settings.filter, process, info);
+        let input = EndInput {
+            infos: &infos,
+            boot_unix_ns: self.boot_unix_ns,
+            selection: Selection {
+                top: None,
+                keep: Some(&keep),
+            },
+            namespaces: &self.ports,
+            kernel_sockets: self.kernel_sockets(),
+            accept_visible: self.serves(Hook::AcceptOwner).is_some(),
+            leaks,
+            coverage: self.coverage(),
+            loss: self.loss(),
+            self_cost: cost::so_far(&self.attached),
+        };
+        Ok(tracker::end(&self.tracker, input))
+    }
+
+    fn observe(&mut self, with_inventory: bool, patient: bool) -> Result<ProcessInfos> {
+        let reading = if patient {
+            settled(&self.maps)?
+        } else {
+            read(&self.maps)?
+        };
+        let KernelProcesses {
+            counters,
+            undecodable,
+        } = self.maps.processes();
+        self.undecodable += undecodable;
+        let inventory = if with_inventory {
+            Some(self.take_inventory()?)
+        } else {
+            None
+        };
+        let census = match &inventory {
+            Some(inventory) => Some(&inventory.census),
+            None => self.tracker.inventory().map(|inventory| &inventory.census),
+        };
+        let infos = names::infos(&mut self.processes, census, &counters, reading.at_ns);
+        if let Some(census) = census
+            && with_inventory
+        {
+            let (ports, gaps) = namespaces::ports(census);
+            self.ports = ports;
+            self.inventory_gaps.extend(gaps);
+        }
+        self.tracker.observe(Sample {
+            at_ns: reading.at_ns,
+            before: reading.before,
+            sockstat: reading.sockstat,
+            counters: reading.after,
+            processes: &counters,
+            inventory,
+            infos: &infos,
+        });
+        self.make_room(&counters);
+        Ok(infos)
+    }
+
+    fn take_inventory(&mut self) -> Result<tracker::Inventory> {
+        let filter = Filter {
+            family: self.settings.filter.family,
+            netns: self.settings.filter.netns,
+            ..Filter::default()
+        };
+        let Look {
+            inventory,
+            incomplete,
+            undecodable,
+            took_ns,
+            ..
+        } = look(Way::best(&mut self.attached), &filter, |_| {})
+            .context("taking the inventory of all descriptors")?;
+        self.cadence.took(inventory.at_ns, took_ns);
+        self.undecodable += undecodable;
+        self.inventory_gaps = incomplete;
+        Ok(inventory)
+    }
+
+    fn leaks(&self, infos: &ProcessInfos) -> Vec<Leak> {
+        let coverage = self.coverage();
+        let surroundings = Surroundings {
+            infos,
+            namespaces: &self.ports,
+            files: limits::read().files,
+            lost: self.loss().total(),
+            coverage: &coverage,
+        };
+        let mut leaks = self.tracker.leaks(&surroundings);
+        leaks.retain(|leak| {
+            let pids = std::iter::once(leak.pid).chain(leak.holders.iter().copied());
+            let known = |pid: u32| infos.iter().find(|(process, _)| process.pid == pid);
+            pids.filter_map(known)
+                .any(|(process, info)| shows(&self.settings.filter, *process, info))
+                || self.settings.filter.is_empty()
+        });
+        leaks
+    }
+
+    /// Takes processes that are over out of the kernel side's map: those whose sockets are all
+    /// gone, and when the map fills up all that have ended.
+    fn make_room(&mut self, counters: &[crate::model::ProcessCounters]) {
+        let crowded = counters.len() * 4 > self.options.processes as usize * 3;
+        let over: BTreeMap<ProcessId, ()> = counters
+            .iter()
+            .filter(|process| crowded || process.allocated == process.destroyed)
+            .map(|process| process.process)
+            .filter(|process| names::is_gone(*process))
+            .map(|process| (process, ()))
+            .collect();
+        if !over.is_empty() {
+            self.maps.forget(|process| over.contains_key(&process));
+        }
+    }
+
+    fn loss(&self) -> Loss {
+        let counters = self.tracker.counters();
+        let mut dropped = BTreeMap::new();
+        if let Some(events) = &self.events {
+            for (kind, count) in [
+                ("alloc", counters.dropped_alloc),
+                ("accept", counters.dropped_accept),
+                ("destroy", counters.dropped_destroy),
+                ("release", counters.dropped_release),
+                ("queue", events.overflow()),
+            ] {
+                dropped.insert(kind.to_owned(), count);
+            }
+        }
+        Loss {
+            sockets_full: counters.sockets_full,
+            sockets_failed: counters.sockets_failed,
+            sockets_stale: counters.sockets_stale,
+            sockets_undeleted: counters.sockets_undeleted,
+            processes_full: counters.processes_full,
+            processes_failed: counters.processes_failed,
+            events_dropped: dropped,
+            programs_missed: self.attached.missed_runs(),
+            undecodable: self.undecodable,
+        }
+    }
+
+    fn serves(&self, hook: Hook) -> Option<&'static crate::probe::catalog::Variant> {
+        let outcome = self
+            .attached
+            .outcomes()
+            .iter()
+            .find(|outcome| outcome.hook == hook);
+        outcome.and_then(|outcome| outcome.served)
+    }
+
+    /// Live sockets that the kernel made for itself since attach and that no descriptor shows.
+    fn kernel_sockets(&self) -> Option<u64> {
+        let sees_them = self
+            .serves(Hook::Alloc)
+            .is_some_and(|variant| variant.backend != crate::probe::Backend::Tracepoint);
+        let counters = self.tracker.counters();
+        let mptcp = self
+            .tracker
+            .inventory()
+            .map_or(0, |inventory| inventory.census.mptcp());
+        sees_them.then(|| {
+            let live = counters
+                .allocated_kernel
+                .saturating_sub(counters.destroyed_kernel);
+            live.saturating_sub(mptcp)
+        })
+    }
+
+    fn coverage(&self) -> Vec<String> {
+        let mut gaps = coverage::gaps(self.attached.outcomes());
+        gaps.extend(self.inventory_gaps.iter().cloned());
+        gaps
+    }
+}
+
+fn read(maps: &KernelMaps) -> Result<Reading> {
+    let before = maps.counters()?;
+    let sockstat = sockstat::read()?;
+    let after = maps.counters()?;
+    Ok(Reading {
+        at_ns: clock::monotonic_ns(),
+        before,
+        sockstat,
+        after,
+    })
+}
+
+/// Reads until nothing moves while reading, or patience ends; then the calmest of the readings.
+fn settled(maps: &KernelMaps) -> Result<Reading> {
+    let mut calmest = read(maps)?;
+    for _ in 0..ATTEMPTS {
+        let moved = tracker::moved(&calmest.before, &calmest.after);
+        if moved == 0 {
+            break;
+        }
+        thread::sleep(PAUSE);
+        let next = read(maps)?;
+        if tracker::moved(&next.before, &next.after) <= moved {
+            calmest = next;
+        }
+    }
+    Ok(calmest)
+}
+
+fn ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
