@@ -52,14 +52,19 @@ impl PidDir {
         Ok(contents)
     }
 
-    /// Start time in ticks since boot (see [`parse_start_ticks`]).
-    pub fn start_ticks(&self) -> io::Result<u64> {
-        parse_start_ticks(&self.read("stat")?).ok_or_else(|| {
+    /// The fields of `stat` that are used here.
+    pub fn stat(&self) -> io::Result<Stat> {
+        Stat::parse(&self.read("stat")?).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
-                "/proc/PID/stat has no start time",
+                "/proc/PID/stat is not understood",
             )
         })
+    }
+
+    /// Start time in ticks since boot, see [`Stat::start_ticks`].
+    pub fn start_ticks(&self) -> io::Result<u64> {
+        Ok(self.stat()?.start_ticks)
     }
 
     /// Inode number of the process's network namespace; needs the right to ptrace-read it.
@@ -71,15 +76,6 @@ impl PidDir {
                 "/proc/PID/ns/net is no namespace link",
             )
         })
-    }
-
-    /// Number of threads, from the link count of `task` (proc_task_getattr); `None` when it
-    /// cannot be told.
-    pub fn threads(&self) -> Option<u64> {
-        let stat = statat(&self.dir, "task", AtFlags::empty()).ok()?;
-        // The count is 2 plus the threads; u64 on x86_64, u32 on aarch64.
-        #[allow(clippy::useless_conversion)]
-        u64::from(stat.st_nlink).checked_sub(2)
     }
 
     /// Number of open descriptors as the size of `fd`, which kernels before 6.2 give as 0.
@@ -121,19 +117,36 @@ pub fn numbered_entries(dir: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     Ok(numbers)
 }
 
-/// Field 22 of `/proc/PID/stat` (proc(5)): start time in 1/100 s since boot.
-///
-/// The command name in field 2 may contain anything, also spaces, newlines and parentheses, so
-/// fields are counted from the last `)`.
-pub fn parse_start_ticks(stat: &[u8]) -> Option<u64> {
-    let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
-    let fields = std::str::from_utf8(stat.get(after_name..)?).ok()?;
-    // The first word after the name is field 3.
-    fields
-        .split_ascii_whitespace()
-        .nth(22 - 3)?
-        .parse::<u64>()
-        .ok()
+/// Fields of `/proc/PID/stat` (proc_pid_stat(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Field 9: `PF_` flags of the thread group leader.
+    pub flags: u32,
+    /// Field 20: number of threads.
+    pub threads: u32,
+    /// Field 22: start time in 1/100 s since boot.
+    pub start_ticks: u64,
+}
+
+impl Stat {
+    /// Parses the whole line. The command name in field 2 may contain anything, also spaces,
+    /// newlines and parentheses, so fields are counted from the last `)`.
+    pub fn parse(stat: &[u8]) -> Option<Self> {
+        let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+        let fields = std::str::from_utf8(stat.get(after_name..)?).ok()?;
+        // The first word after the name is field 3.
+        let mut fields = fields.split_ascii_whitespace();
+        Some(Self {
+            flags: fields.nth(9 - 3)?.parse().ok()?,
+            threads: fields.nth(20 - 10)?.parse().ok()?,
+            start_ticks: fields.nth(22 - 21)?.parse().ok()?,
+        })
+    }
+
+    /// `PF_KTHREAD` (include/linux/sched.h, the same bit since 2.6).
+    pub fn is_kernel_thread(self) -> bool {
+        self.flags & 0x0020_0000 != 0
+    }
 }
 
 /// Inode number in a link such as `net:[4026531840]` or `socket:[12345]`.
@@ -172,23 +185,27 @@ mod tests {
         let mut line = b"42 (".to_vec();
         line.extend_from_slice(comm);
         line.extend_from_slice(
-            format!(") S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 {start} 4096 7 18446744073709551615\n")
+            format!(") S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 3 0 {start} 4096 7 18446744073709551615\n")
                 .as_bytes(),
         );
         line
     }
 
     #[test]
-    fn start_time_behind_any_name() {
+    fn fields_behind_any_name() {
         for comm in ["java", "a) S 1 (b", "new\nline", ")))", "", "two words"] {
             assert_eq!(
-                parse_start_ticks(&stat_line(comm.as_bytes(), 24_437_441)),
-                Some(24_437_441),
+                Stat::parse(&stat_line(comm.as_bytes(), 24_437_441)),
+                Some(Stat {
+                    flags: 4_194_560,
+                    threads: 3,
+                    start_ticks: 24_437_441
+                }),
                 "{comm:?}"
             );
         }
-        assert_eq!(parse_start_ticks(b"42 (java) S 1 42"), None);
-        assert_eq!(parse_start_ticks(b""), None);
+        assert_eq!(Stat::parse(b"42 (java) S 1 42"), None);
+        assert_eq!(Stat::parse(b""), None);
     }
 
     #[test]
@@ -212,7 +229,8 @@ mod tests {
         let dir = PidDir::open(std::process::id()).unwrap();
         assert!(dir.start_ticks().unwrap() > 0);
         assert!(dir.netns().unwrap() > 0);
-        assert!(dir.threads().unwrap() >= 1);
+        let stat = dir.stat().unwrap();
+        assert!(stat.threads >= 1 && !stat.is_kernel_thread());
         let comm = dir.read("comm").unwrap();
         assert!(comm.ends_with(b"\n"));
         assert!(dir.read("no-such-file").is_err());
@@ -232,12 +250,13 @@ mod tests {
     proptest! {
         #[test]
         fn any_name_any_start(comm in proptest::collection::vec(any::<u8>(), 0..16), start: u64) {
-            prop_assert_eq!(parse_start_ticks(&stat_line(&comm, start)), Some(start));
+            let stat = Stat::parse(&stat_line(&comm, start));
+            prop_assert_eq!(stat.map(|stat| stat.start_ticks), Some(start));
         }
 
         #[test]
         fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _ = (parse_start_ticks(&bytes), parse_ns_link(&bytes), parse_number(&bytes));
+            let _ = (Stat::parse(&bytes), parse_ns_link(&bytes), parse_number(&bytes));
         }
 
         #[test]

@@ -30,12 +30,12 @@ pub fn in_netns<T: Send>(
             .spawn_scoped(scope, || {
                 use std::os::fd::AsFd;
                 move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?;
-                Ok(inside())
+                Ok::<T, rustix::io::Errno>(inside())
             })
             .map_err(failed)?;
         match entered.join() {
             Ok(Ok(result)) => Ok(result),
-            Ok(Err(errno)) => Err(failed(std::io::Error::from(rustix::io::Errno::from(errno)))),
+            Ok(Err(errno)) => Err(failed(std::io::Error::from(errno))),
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })

@@ -7,7 +7,7 @@ mod message;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
@@ -95,33 +95,126 @@ pub struct Dumped {
     pub interrupted: bool,
 }
 
-/// Dumps all TCP sockets in `states`, IPv4 and IPv6, that live in the calling thread's network
-/// namespace.
-///
-/// A dump that the kernel marks as interrupted (NLM_F_DUMP_INTR) starts again, up to three times
-/// in all. `fold` adds a socket to a fresh `S` of the attempt, so a repetition counts nothing
-/// twice; the result of the last attempt stands.
-pub fn dump<S: Default>(
-    states: States,
-    mut fold: impl FnMut(&mut S, DiagSocket),
-) -> Result<(S, Dumped), DumpError> {
-    let socket = open().map_err(|e| DumpError::Socket("open", e))?;
-    let mut buffer = vec![0; DATAGRAM];
-    let mut attempt = 0;
-    loop {
-        let mut result = S::default();
-        let mut dumped = Dumped::default();
-        for (n, family) in [Family::V4, Family::V6].into_iter().enumerate() {
-            let sequence = attempt * 2 + n as u32 + 1;
-            let request = message::request(family, states, sequence);
-            let each = |socket| fold(&mut result, socket);
-            run(&socket, &request, sequence, &mut buffer, &mut dumped, each)?;
-        }
-        attempt += 1;
-        if !dumped.interrupted || attempt == ATTEMPTS {
-            return Ok((result, dumped));
+/// A netlink socket for dumps of one network namespace: the one its opener was in, whichever
+/// thread uses it later.
+#[derive(Debug)]
+pub struct Dumper {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+    sequence: u32,
+}
+
+impl Dumper {
+    /// Opens one for the calling thread's network namespace.
+    pub fn open() -> Result<Self, DumpError> {
+        Ok(Self {
+            socket: open().map_err(|e| DumpError::Socket("open", e))?,
+            buffer: vec![0; DATAGRAM],
+            sequence: 0,
+        })
+    }
+
+    /// Dumps all TCP sockets in `states`, IPv4 and IPv6.
+    ///
+    /// A dump that the kernel marks as interrupted (NLM_F_DUMP_INTR) starts again, up to three
+    /// times in all. `fold` adds a socket to the fresh `S` of the attempt, so a repetition counts
+    /// nothing twice; the result of the last attempt stands.
+    pub fn dump<S: Default>(
+        &mut self,
+        states: States,
+        mut fold: impl FnMut(&mut S, DiagSocket),
+    ) -> Result<(S, Dumped), DumpError> {
+        let mut attempt = 0;
+        loop {
+            let mut result = S::default();
+            let mut dumped = Dumped::default();
+            for family in [Family::V4, Family::V6] {
+                self.run(family, states, &mut dumped, |socket| {
+                    fold(&mut result, socket);
+                })?;
+            }
+            attempt += 1;
+            if !dumped.interrupted || attempt == ATTEMPTS {
+                return Ok((result, dumped));
+            }
         }
     }
+
+    /// Sends one request and reads to the end of its answer.
+    fn run(
+        &mut self,
+        family: Family,
+        states: States,
+        dumped: &mut Dumped,
+        mut each: impl FnMut(DiagSocket),
+    ) -> Result<(), DumpError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let request = message::request(family, states, self.sequence);
+        rustix::net::send(&self.socket, &request, SendFlags::empty())
+            .map_err(|e| DumpError::Socket("write to", e.into()))?;
+        loop {
+            let flags = RecvFlags::empty();
+            let (len, sender) =
+                match rustix::net::recvfrom(&self.socket, &mut self.buffer[..], flags) {
+                    Ok((len, _, sender)) => (len, sender),
+                    Err(rustix::io::Errno::INTR) => continue,
+                    Err(e) => return Err(DumpError::Socket("read from", e.into())),
+                };
+            let from_kernel = sender
+                .and_then(|sender| SocketAddrNetlink::try_from(sender).ok())
+                .is_some_and(|sender| sender.pid() == 0);
+            if !from_kernel {
+                continue;
+            }
+            let datagram = self.buffer.get(..len).unwrap_or_default();
+            for (answer, interrupted) in message::answers(datagram, self.sequence) {
+                dumped.interrupted |= interrupted;
+                match answer {
+                    Answer::Socket(socket) => each(socket),
+                    Answer::Done => return Ok(()),
+                    Answer::Error(errno) => {
+                        return Err(DumpError::Refused(io::Error::from_raw_os_error(errno)));
+                    }
+                    Answer::Ignored(Ignored::Foreign) => {}
+                    Answer::Ignored(Ignored::Malformed) => dumped.malformed += 1,
+                }
+            }
+        }
+    }
+}
+
+impl AsFd for Dumper {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// [`Dumper::dump`] in the calling thread's network namespace.
+pub fn dump<S: Default>(
+    states: States,
+    fold: impl FnMut(&mut S, DiagSocket),
+) -> Result<(S, Dumped), DumpError> {
+    Dumper::open()?.dump(states, fold)
+}
+
+/// Asks the kernel whether its dumps show CLOSED sockets that hold a port (6.8+), with a socket
+/// of our own; `None` when no port could be had for it.
+pub fn shows_bound_inactive() -> Option<bool> {
+    use rustix::net::{SocketAddrV4, bind, getsockname, socket_with};
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).ok()?;
+    // Ports are taken per address: hardly anybody binds to these, even when the range is used up.
+    let [a, b] = (std::process::id() as u16).to_be_bytes();
+    let addresses = [[127, 255, a, b | 1], [127, 0, 0, 1], [0, 0, 0, 0]];
+    addresses
+        .iter()
+        .find(|ip| bind(&socket, &SocketAddrV4::new((**ip).into(), 0)).is_ok())?;
+    let inode = u32::try_from(rustix::fs::fstat(&socket).ok()?.st_ino).ok()?;
+    let local = SocketAddr::try_from(getsockname(&socket).ok()?).ok()?;
+    let shown = dump(States::BOUND_INACTIVE, |shown: &mut bool, socket| {
+        *shown |= socket.inode == inode && socket.local == local;
+    });
+    shown.ok().map(|(shown, _)| shown)
 }
 
 fn open() -> io::Result<OwnedFd> {
@@ -134,46 +227,6 @@ fn open() -> io::Result<OwnedFd> {
     set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
     rustix::net::connect(&socket, &SocketAddrNetlink::new(0, 0))?;
     Ok(socket)
-}
-
-/// Sends one request and reads to the end of its answer.
-fn run(
-    socket: &OwnedFd,
-    request: &[u8],
-    sequence: u32,
-    buffer: &mut [u8],
-    dumped: &mut Dumped,
-    mut each: impl FnMut(DiagSocket),
-) -> Result<(), DumpError> {
-    rustix::net::send(socket, request, SendFlags::empty())
-        .map_err(|e| DumpError::Socket("write to", e.into()))?;
-    loop {
-        let flags = RecvFlags::empty();
-        let (len, sender) = match rustix::net::recvfrom(socket, &mut *buffer, flags) {
-            Ok((len, _, sender)) => (len, sender),
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(e) => return Err(DumpError::Socket("read from", e.into())),
-        };
-        let from_kernel = sender
-            .and_then(|sender| SocketAddrNetlink::try_from(sender).ok())
-            .is_some_and(|sender| sender.pid() == 0);
-        if !from_kernel {
-            continue;
-        }
-        let datagram = buffer.get(..len).unwrap_or_default();
-        for (answer, interrupted) in message::answers(datagram, sequence) {
-            dumped.interrupted |= interrupted;
-            match answer {
-                Answer::Socket(socket) => each(socket),
-                Answer::Done => return Ok(()),
-                Answer::Error(errno) => {
-                    return Err(DumpError::Refused(io::Error::from_raw_os_error(errno)));
-                }
-                Answer::Ignored(Ignored::Foreign) => {}
-                Answer::Ignored(Ignored::Malformed) => dumped.malformed += 1,
-            }
-        }
-    }
 }
 
 #[cfg(test)]
