@@ -8,6 +8,8 @@ use crate::model::{HeldSocket, ProcessId, SocketClass};
 
 /// "No process" in an [`Entry`].
 const NOBODY: u32 = u32::MAX;
+/// "No namespace" in an [`Entry`].
+const NOWHERE: u16 = u16::MAX;
 
 /// Bounds on what one census remembers. What does not fit is counted, not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,12 +18,12 @@ pub struct CensusLimits {
     pub sockets: usize,
     /// Processes that hold or created sockets.
     pub processes: usize,
-    /// Network namespaces.
+    /// Network namespaces; more than 65,535 are not possible.
     pub namespaces: usize,
 }
 
 impl Default for CensusLimits {
-    /// Room for 1.8 million sockets: about 70 MB when full, 4.5 MB per 100,000 sockets.
+    /// Room for 1.8 million sockets: 70 MB when full, 4.3 MB for 100,000.
     fn default() -> Self {
         Self {
             sockets: 7 << 18,
@@ -44,7 +46,7 @@ pub(super) struct Entry {
     shared: bool,
     /// Scratch for whoever walks the census: counted as leaked.
     pub(super) marked: bool,
-    pub(super) space: u32,
+    pub(super) space: u16,
 }
 
 impl Entry {
@@ -138,8 +140,8 @@ pub struct Census {
     /// Inventories walk process by process: the last answer is nearly always the next.
     last: Option<(ProcessId, u32)>,
     spaces: Vec<NamespaceUse>,
-    space_index: FastMap<Option<u32>, u32>,
-    last_space: Option<(Option<u32>, u32)>,
+    space_index: FastMap<Option<u32>, u16>,
+    last_space: Option<(Option<u32>, u16)>,
 }
 
 impl Census {
@@ -154,6 +156,15 @@ impl Census {
             limits,
             ..Self::default()
         }
+    }
+
+    /// Empty, with room for about `sockets`: saves the growing. `alloc` of sockstat is a good
+    /// guess.
+    pub fn expecting(sockets: u64) -> Self {
+        let mut census = Self::default();
+        let room = usize::try_from(sockets).unwrap_or(usize::MAX);
+        census.sockets.reserve(room.min(census.limits.sockets));
+        census
     }
 
     /// Counts one descriptor.
@@ -212,8 +223,8 @@ impl Census {
         self.accept_queue += u64::from(socket.accept_queue);
         self.mptcp += u64::from(socket.mptcp);
         let port = socket.local.port();
-        let space = self.space(socket.netns).unwrap_or(NOBODY);
-        if let Some(space) = self.spaces.get_mut(space as usize) {
+        let space = self.space(socket.netns).unwrap_or(NOWHERE);
+        if let Some(space) = self.spaces.get_mut(usize::from(space)) {
             space.add(socket.class, port);
         }
         let birth = socket
@@ -270,7 +281,7 @@ impl Census {
         Some(index)
     }
 
-    fn space(&mut self, netns: Option<u32>) -> Option<u32> {
+    fn space(&mut self, netns: Option<u32>) -> Option<u16> {
         if let Some((last, index)) = self.last_space
             && last == netns
         {
@@ -280,7 +291,10 @@ impl Census {
             Some(index) => *index,
             None if self.spaces.len() >= self.limits.namespaces => return None,
             None => {
-                let index = u32::try_from(self.spaces.len()).ok()?;
+                let index = u16::try_from(self.spaces.len()).ok()?;
+                if index == NOWHERE {
+                    return None;
+                }
                 self.spaces.push(NamespaceUse {
                     netns,
                     ..NamespaceUse::default()
@@ -342,8 +356,8 @@ impl Census {
     }
 
     /// The namespace behind the index in an entry.
-    pub(super) fn netns_at(&self, index: u32) -> Option<u32> {
-        self.spaces.get(index as usize)?.netns
+    pub(super) fn netns_at(&self, index: u16) -> Option<u32> {
+        self.spaces.get(usize::from(index))?.netns
     }
 
     /// Drops what is only needed while descriptors come in; every read-out stays.

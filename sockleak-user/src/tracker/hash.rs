@@ -30,6 +30,11 @@ impl Hasher for Mixer {
         self.0 = mix(self.0, u64::from(value));
     }
 
+    /// Also what the discriminant of an enum comes as.
+    fn write_usize(&mut self, value: usize) {
+        self.write_u64(value as u64);
+    }
+
     fn write_u64(&mut self, value: u64) {
         self.0 = mix(self.0, value);
     }

@@ -230,7 +230,7 @@ fn accused(entry: &Entry) -> u32 {
 struct Gathering {
     tally: Tally,
     holders: FastMap<u32, u64>,
-    ports: Vec<(u32, u16)>,
+    ports: Vec<(u16, u16)>,
 }
 
 impl Gathering {

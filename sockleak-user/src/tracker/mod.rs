@@ -17,6 +17,12 @@ mod window;
 mod wording;
 
 #[cfg(test)]
+mod accounts_tests;
+#[cfg(test)]
+mod assemble_tests;
+#[cfg(test)]
+mod census_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod verdict_tests;
@@ -27,7 +33,7 @@ use std::collections::HashMap;
 
 pub use accounts::{Account, Accounts, Activity};
 pub use assemble::{
-    EndInput, IntervalInput, Selection, SnapshotInput, end, interval, port_reports,
+    EndInput, IntervalInput, Keep, Selection, SnapshotInput, end, interval, port_reports,
     process_reports, snapshot, sockstat_report,
 };
 pub use census::{Census, CensusLimits, Holding};

@@ -267,7 +267,7 @@ fn list<T: std::fmt::Display>(items: impl Iterator<Item = T>, count: usize) -> S
 /// A time as people say it: `45 s`, `12 min`, `3.5 h`.
 fn seconds(ns: u64) -> String {
     let s = ns as f64 / 1e9;
-    if s < 10.0 && ns % 1_000_000_000 != 0 {
+    if s < 10.0 && !ns.is_multiple_of(1_000_000_000) {
         format!("{s:.1} s")
     } else if s < 120.0 {
         format!("{s:.0} s")

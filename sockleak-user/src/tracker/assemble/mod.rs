@@ -14,13 +14,16 @@ use super::reconcile::residue;
 use crate::model::{NamespacePorts, ProcessId, ProcessInfo, SocketClass, Sockstat};
 use crate::report::{ProcessReport, SnapshotReport, SocketReport, SockstatReport, start_time};
 
+/// Whether a process is to be shown.
+pub type Keep<'a> = dyn Fn(ProcessId, &ProcessInfo) -> bool + 'a;
+
 /// Which processes a report shows.
 #[derive(Clone, Copy, Default)]
 pub struct Selection<'a> {
     /// At most this many; `None` for all.
     pub top: Option<usize>,
     /// Only those for which this is true.
-    pub keep: Option<&'a dyn Fn(ProcessId, &ProcessInfo) -> bool>,
+    pub keep: Option<&'a Keep<'a>>,
 }
 
 impl Selection<'_> {
