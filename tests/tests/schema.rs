@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 // The included file finds these under `crate`, as it does at home.
 use sockleak::render::{Json, Renderer};
-use sockleak::{model, report, sanitize};
+use sockleak::{report, sanitize};
 use sockleak_tests::schema::{COMMON, SCHEMAS, validate, validate_all, validators};
 
-#[path = "../../sockleak-user/src/render/fixtures.rs"]
+#[path = "../../sockleak-user/src/render/fixtures/mod.rs"]
 mod fixtures;
 
 fn rendered() -> Vec<(&'static str, String)> {
