@@ -6,7 +6,7 @@ use super::clock;
 use crate::{
     model::{Filter, HeldSocket, Subject},
     probe::{Attached, Hook},
-    source::inventory::bpf,
+    source::inventory::{bpf, procfs},
     tracker::{Census, Inventory},
 };
 
@@ -55,7 +55,7 @@ impl<'a> Way<'a> {
 pub fn look(way: Way<'_>, filter: &Filter, mut each: impl FnMut(&HeldSocket)) -> Result<Look> {
     let at_ns = clock::monotonic_ns();
     let mut census = Census::new();
-    let mut take = |socket: HeldSocket| {
+    let take = |socket: HeldSocket| {
         if is_wanted(filter, &socket) {
             census.add(&socket);
             each(&socket);
@@ -68,7 +68,10 @@ pub fn look(way: Way<'_>, filter: &Filter, mut each: impl FnMut(&HeldSocket)) ->
                 .context("reading the inventory of descriptors from the kernel")?;
             ("bpf", Vec::new(), walk.undecodable)
         }
-        Way::Proc => anyhow::bail!("no way to look at descriptors without the iterator"),
+        Way::Proc => {
+            let outcome = procfs::scan(take).context("listing the processes in /proc")?;
+            ("proc", outcome.incomplete, 0)
+        }
     };
     let took_ns = clock::monotonic_ns().saturating_sub(at_ns);
     let inventory = Inventory {

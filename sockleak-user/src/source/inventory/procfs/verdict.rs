@@ -63,7 +63,8 @@ impl Gaps {
         let mut all = Vec::new();
         if !self.denied.is_empty() {
             all.push(format!(
-                "{} may not be read: {}; run as root (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH)",
+                "{} may not be read: {}; that takes CAP_SYS_PTRACE in their user namespace (root on \
+                 the host)",
                 count(self.denied.len() as u64, "process"),
                 some(
                     self.denied
@@ -188,7 +189,7 @@ mod tests {
             gaps.sentences(),
             [
                 "7 processes may not be read: p1 (1), p2 (2), p3 (3), p4 (4), p5 (5) and 2 more; \
-                 run as root (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH)",
+                 that takes CAP_SYS_PTRACE in their user namespace (root on the host)",
                 "/proc hides the processes of other users (hidepid); run as root",
                 "1 process could not be read: odd (9): I/O error",
                 "threads of 2 processes were not checked for descriptor tables of their own: \
