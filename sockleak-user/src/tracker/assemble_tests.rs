@@ -65,7 +65,7 @@ fn ports_are_counted_once_per_class_and_free_ones_are_nobodys() {
     };
     assert_eq!(
         port_reports(&census, std::slice::from_ref(&settings)),
-        [expected.clone()]
+        std::slice::from_ref(&expected)
     );
 
     // TIME_WAIT could not be listed: its number stands in.
