@@ -235,20 +235,6 @@ impl Tracker {
         &self.groups
     }
 
-    /// Live sockets that the kernel has made for itself since attach and that no descriptor in
-    /// the newest inventory shows (MPTCP's first subflows are shown by their sockets). A lower
-    /// bound: those older than the hooks are not known.
-    pub fn kernel_sockets(&self) -> u64 {
-        let counters = &self.now.counters;
-        let made = counters
-            .allocated_kernel
-            .saturating_sub(counters.destroyed_kernel);
-        made.saturating_sub(
-            self.inventory()
-                .map_or(0, |inventory| inventory.census.mptcp()),
-        )
-    }
-
     /// The best name known for a process; empty when there is none.
     pub fn comm(&self, process: ProcessId) -> &str {
         self.accounts

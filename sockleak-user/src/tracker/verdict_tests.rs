@@ -406,7 +406,7 @@ fn sockets_passed_on_are_their_creators_and_say_who_has_them() {
         leaks[0]
             .evidence
             .iter()
-            .any(|l| l.contains("has closed its own descriptors"))
+            .any(|l| l.contains("has none of them open any more"))
     );
 }
 

@@ -142,7 +142,8 @@ fn holders_line(judge: &Judge<'_>, group: &Group) -> Option<String> {
         match (is_holder, has_exited) {
             (true, _) => "shares them",
             (false, true) => "created them and has exited",
-            (false, false) => "created them and has closed its own descriptors",
+            // Whoever holds nothing is not looked up again and again: it may have exited unseen.
+            (false, false) => "created them and has none of them open any more",
         },
         list(others, count)
     ))

@@ -6,8 +6,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use proptest::prelude::*;
 
 use super::testing::{NETNS, S, born, process, socket};
-use super::{Balance, Baseline, Census, Config, Inventory, ProcessInfos, Sample, Tracker, residue};
-use crate::model::{Counters, HeldSocket, ProcessCounters, ProcessId, SocketClass, Sockstat};
+use super::{
+    Balance, Baseline, Census, Config, Inventory, ProcessInfos, Rules, Sample, Surroundings,
+    Tracker, residue,
+};
+use crate::model::{
+    Counters, FileLimits, HeldSocket, NamespacePorts, ProcessCounters, ProcessId, SocketClass,
+    Sockstat,
+};
 use crate::report::LeakClass;
 
 const PIDS: u32 = 6;
@@ -421,6 +427,61 @@ fn check_groups(tracker: &Tracker, world: &World) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Whatever happens, reports add up and verdicts stay within their own rules.
+fn check_reports(tracker: &Tracker, world: &World) -> Result<(), TestCaseError> {
+    let infos = ProcessInfos::new();
+    let namespaces = [NamespacePorts {
+        netns: NETNS,
+        range: (1000, 1031),
+        ..NamespacePorts::default()
+    }];
+    let leaks = tracker.leaks(&Surroundings {
+        infos: &infos,
+        namespaces: &namespaces,
+        files: Some(FileLimits { used: 9, max: 10 }),
+        lost: world.counters.sockets_full,
+        coverage: &[],
+    });
+    for leak in &leaks {
+        prop_assert!(leak.count >= tracker.config().rules.min_count);
+        prop_assert!((0.05..=0.99).contains(&leak.confidence));
+        prop_assert!(!leak.evidence.is_empty() && !leak.remedy.is_empty());
+        let most = leak.held_by.iter().map(|holder| holder.count).max();
+        prop_assert!(most.is_some_and(|most| most <= leak.count));
+        let held: u64 = leak.held_by.iter().map(|holder| holder.count).sum();
+        prop_assert!(held >= leak.count);
+        let eta = leak.limit.as_ref().and_then(|limit| limit.eta_s);
+        prop_assert!(eta.is_none_or(|eta| eta.is_finite() && eta >= 0.0));
+    }
+    let report = super::end(
+        tracker,
+        super::EndInput {
+            infos: &infos,
+            boot_unix_ns: 0,
+            selection: super::Selection::default(),
+            namespaces: &namespaces,
+            kernel_sockets: None,
+            accept_visible: true,
+            leaks,
+            coverage: Vec::new(),
+            loss: crate::report::Loss::default(),
+            self_cost: crate::report::SelfCost::default(),
+        },
+    );
+    let born = (report.baseline + report.allocated + report.children) as i64;
+    prop_assert_eq!(report.live, born - report.destroyed as i64);
+    prop_assert_eq!(report.difference, 0);
+    let shown: u64 = report.processes.iter().map(|row| row.held.total).sum();
+    let pairs: BTreeSet<_> = world.fds.iter().collect();
+    prop_assert_eq!(shown, pairs.len() as u64);
+    for ports in &report.ports {
+        prop_assert!(
+            ports.free + ports.bound.max(ports.connected).max(ports.listening) <= ports.size
+        );
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -434,7 +495,9 @@ proptest! {
         }
         let none = Counters::default();
         let baseline = Baseline::new(0, none, &world.sockstat(), none);
-        let config = Config { older_ns: 0, ..Config::default() };
+        // Small thresholds: the world is small.
+        let rules = Rules { min_count: 2, min_growth: 2, min_steps: 2, large: 5, share_min_count: 2, ..Rules::default() };
+        let config = Config { older_ns: 0, rules, ..Config::default() };
         let mut tracker = Tracker::new(config, baseline);
         let infos = ProcessInfos::new();
         let mut previous = none;
@@ -463,6 +526,7 @@ proptest! {
                 infos: &infos,
             });
             check_groups(&tracker, &world)?;
+            check_reports(&tracker, &world)?;
             prop_assert_eq!(tracker.balance().live, world.socks.len() as i64);
             for counted in &processes {
                 let account = tracker.accounts().get(counted.process).expect("it is in the sample");
