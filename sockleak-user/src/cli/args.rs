@@ -67,6 +67,8 @@ pub enum Command {
     Watch(WatchArgs),
     /// One look at every process's TCP sockets, also those leaked long ago.
     Snapshot(SnapshotArgs),
+    /// Reproduce an incident and show what is said about it.
+    Demo(DemoArgs),
 }
 
 /// `sockleak watch`

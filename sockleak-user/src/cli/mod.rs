@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod config;
+pub mod demo;
 pub mod duration;
 pub mod exit;
 mod logging;
@@ -48,6 +49,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Probes(args) => probes::run(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
+        Command::Demo(args) => demo::run(&args),
     }
 }
 

@@ -45,11 +45,12 @@ pub fn run(args: &WatchArgs) -> Result<()> {
     runtime.block_on(async {
         // Before anything is attached, so that no signal can end the process half way.
         let stop = Stop::new()?;
+        let now = listen(SignalKind::user_defined1())?;
         let (session, start, events) =
             Session::start(&facts, &plan, settings).map_err(|error| explain(&facts, error))?;
         let mut printer = Printer::stdout(config.format);
         printer.print(&Report::new(timestamp(), Body::Start(start)))?;
-        follow(session, events, &config, stop, &mut printer).await
+        follow(session, events, &config, stop, now, &mut printer).await
     })
 }
 
@@ -61,7 +62,6 @@ struct Stop {
 
 impl Stop {
     fn new() -> Result<Self> {
-        let listen = |kind| signal(kind).context("listening for signals");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
@@ -76,11 +76,16 @@ impl Stop {
     }
 }
 
+fn listen(kind: SignalKind) -> Result<Signal> {
+    signal(kind).context("listening for signals")
+}
+
 async fn follow(
     mut session: Session,
     mut events: Option<mpsc::Receiver<Bytes>>,
     config: &WatchConfig,
     mut stop: Stop,
+    mut now: Signal,
     printer: &mut Printer,
 ) -> Result<()> {
     let began = Instant::now();
@@ -92,6 +97,11 @@ async fn follow(
             () = stop.wait() => break,
             () = until(config.duration.map(|duration| began + duration)) => break,
             _ = ticks.tick() => report_interval(&mut session, config, printer)?,
+            // As with dd: a report at once, with a look at every descriptor whatever it costs.
+            _ = now.recv() => {
+                session.demand_inventory();
+                report_interval(&mut session, config, printer)?;
+            }
             Some(batch) = next(&mut events) => print_events(&batch, &config.filter, printer)?,
         }
     }

@@ -18,12 +18,13 @@ use super::{ProcessTruth, Running, Scenario};
 
 pub(super) static SCENARIO: Scenario = Scenario {
     name: "bound-leak",
-    summary: "forgotten sockets hold all 12,001 ports of 50000-62000; another process cannot connect",
+    summary: "forgotten sockets hold all 12,001 ports of a range; others cannot connect",
     story: "\
-An application binds each new socket and forgets it. When the ports 50000-62000 are used up, its
-further binds fail with EADDRINUSE and it forgets those sockets too. Now `ftp` cannot connect
-anywhere: EADDRNOTAVAIL, \"Cannot assign requested address\", while `ss -ta` lists next to
-nothing. The report must name the application, not the victim, and say who holds the range.",
+An application binds each new socket and forgets it. When the ports
+50000-62000 are used up, its further binds fail with EADDRINUSE and it forgets
+those sockets, too. Now `ftp` cannot connect anywhere: EADDRNOTAVAIL, \"Cannot
+assign requested address\", while `ss -ta` lists next to nothing. The report
+must name the application, not the victim, and say who holds the range.",
     start,
 };
 
@@ -168,8 +169,8 @@ impl Role for BindAndForget {
         }
         let bound = usize::from(self.high - self.low) + 1;
         vec![format!(
-            "{} stops at {} unbound sockets instead of {}: the hard limit of open files is {}, \
-             and raising it takes CAP_SYS_RESOURCE",
+            "{} stops at {} unbound sockets instead of {}: this machine allows {} open files \
+             and raising that takes CAP_SYS_RESOURCE",
             self.account.comm,
             self.most - bound,
             self.wanted - bound,

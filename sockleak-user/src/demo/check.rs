@@ -1,5 +1,7 @@
 //! Does a report agree with what the actors know about themselves?
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::{GroundTruth, Held, ProcessTruth};
@@ -36,24 +38,29 @@ impl Check {
     }
 }
 
-/// Compares a report made while the actors were at rest with their account.
+/// What a report that was made while the actors were at rest says.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed<'a> {
+    /// What each process holds.
+    pub processes: &'a [ProcessReport],
+    /// How many sockets each process (by pid) has created since it started; `None` when the
+    /// report cannot know because the hooks came later, or there were none.
+    pub created: Option<&'a BTreeMap<u32, u64>>,
+    /// Who leaks; `None` for a report that accuses nobody by nature (a snapshot).
+    pub leaks: Option<&'a [Leak]>,
+    /// Port use.
+    pub ports: &'a [PortsReport],
+}
+
+/// Compares a report with the actors' account of themselves.
 ///
-/// `leaks` is `None` for a report that accuses nobody by nature (a snapshot). Leaks of
-/// processes that do not take part are not looked at: the host may have real ones.
-pub fn compare(
-    truth: &GroundTruth,
-    processes: &[ProcessReport],
-    leaks: Option<&[Leak]>,
-    ports: &[PortsReport],
-) -> Check {
+/// Processes that do not take part are not looked at: the host may have leaks of its own.
+pub fn compare(truth: &GroundTruth, observed: Observed<'_>) -> Check {
     let mut wrong = Vec::new();
     let rows = (truth.processes.iter())
-        .map(|own| {
-            let report = processes.iter().find(|report| report.pid == own.pid);
-            compare_process(own, report, leaks, &mut wrong)
-        })
+        .map(|own| compare_process(own, observed, &mut wrong))
         .collect();
-    compare_ports(truth, ports, &mut wrong);
+    compare_ports(truth, observed.ports, &mut wrong);
     Check {
         processes: rows,
         wrong,
@@ -62,10 +69,11 @@ pub fn compare(
 
 fn compare_process(
     own: &ProcessTruth,
-    report: Option<&ProcessReport>,
-    leaks: Option<&[Leak]>,
+    observed: Observed<'_>,
     wrong: &mut Vec<String>,
 ) -> ProcessCheck {
+    let report = (observed.processes.iter()).find(|report| report.pid == own.pid);
+    let leaks = observed.leaks;
     let who = format!("pid {} ({})", own.pid, own.comm);
     let reported = report.map(|report| Held {
         unbound: report.unbound,
@@ -93,6 +101,15 @@ fn compare_process(
             if report.comm != own.comm {
                 wrong.push(format!("{who} is called {} in the report", report.comm));
             }
+        }
+    }
+    if let Some(created) = observed.created {
+        let reported = created.get(&own.pid).copied().unwrap_or(0);
+        if reported != own.created {
+            wrong.push(format!(
+                "{who} has created {} sockets, reported {reported}",
+                own.created
+            ));
         }
     }
     let accused = |class| -> u64 {
@@ -158,5 +175,171 @@ fn compare_ports(truth: &GroundTruth, ports: &[PortsReport], wrong: &mut Vec<Str
             "the range is used up, reported {} free",
             report.free
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::After;
+
+    fn truth() -> GroundTruth {
+        let leaker = ProcessTruth {
+            pid: 7,
+            comm: "app".to_owned(),
+            guilty: true,
+            created: 33,
+            held: Held {
+                unbound: 30,
+                bound: 3,
+                ..Held::default()
+            },
+            ..ProcessTruth::default()
+        };
+        let innocent = ProcessTruth {
+            pid: 8,
+            comm: "web".to_owned(),
+            held: Held {
+                listen: 1,
+                shared: 1,
+                ..Held::default()
+            },
+            ..ProcessTruth::default()
+        };
+        GroundTruth {
+            netns: 99,
+            range: [50000, 50002],
+            processes: vec![leaker, innocent],
+            ..GroundTruth::default()
+        }
+    }
+
+    fn processes() -> Vec<ProcessReport> {
+        let leaker = ProcessReport {
+            pid: 7,
+            comm: "app".to_owned(),
+            total: 33,
+            unbound: 30,
+            bound: 3,
+            ..ProcessReport::default()
+        };
+        let innocent = ProcessReport {
+            pid: 8,
+            comm: "web".to_owned(),
+            total: 1,
+            listen: 1,
+            shared: 1,
+            ..ProcessReport::default()
+        };
+        vec![leaker, innocent]
+    }
+
+    fn ports() -> Vec<PortsReport> {
+        vec![PortsReport {
+            netns: 99,
+            range: Some([50000, 50002]),
+            size: 3,
+            bound: 3,
+            ..PortsReport::default()
+        }]
+    }
+
+    fn leak(pid: u32, class: LeakClass, count: u64) -> Leak {
+        Leak {
+            pid,
+            comm: String::new(),
+            class,
+            after: After::Unknown,
+            count,
+            oldest_age_s: None,
+            age_is_lower_bound: false,
+            rate_per_min: None,
+            stack: None,
+            stacked: 0,
+            limit: None,
+            holders: Vec::new(),
+            held_by: Vec::new(),
+            confidence: 1.0,
+            evidence: Vec::new(),
+            remedy: Vec::new(),
+            coverage: Vec::new(),
+        }
+    }
+
+    fn leaks() -> Vec<Leak> {
+        vec![
+            leak(7, LeakClass::Unbound, 30),
+            leak(7, LeakClass::Bound, 3),
+            // Somebody else's business.
+            leak(1000, LeakClass::Unbound, 5),
+        ]
+    }
+
+    /// A report that can be spoilt.
+    struct Story {
+        processes: Vec<ProcessReport>,
+        created: BTreeMap<u32, u64>,
+        leaks: Vec<Leak>,
+        ports: Vec<PortsReport>,
+    }
+
+    impl Story {
+        fn right() -> Self {
+            Self {
+                processes: processes(),
+                created: BTreeMap::from([(7, 33), (1000, 5)]),
+                leaks: leaks(),
+                ports: ports(),
+            }
+        }
+
+        fn check(&self) -> Check {
+            let observed = Observed {
+                processes: &self.processes,
+                created: Some(&self.created),
+                leaks: Some(&self.leaks),
+                ports: &self.ports,
+            };
+            compare(&truth(), observed)
+        }
+    }
+
+    #[test]
+    fn a_right_report_agrees() {
+        let story = Story::right();
+        assert_eq!(story.check().wrong, Vec::<String>::new());
+        let snapshot = Observed {
+            processes: &story.processes,
+            created: None,
+            leaks: None,
+            ports: &story.ports,
+        };
+        assert!(compare(&truth(), snapshot).agrees());
+    }
+
+    #[test]
+    fn every_deviation_is_found() {
+        let changes: [(&str, fn(&mut Story)); 13] = [
+            ("missing", |story| drop(story.processes.remove(0))),
+            ("unbound", |story| story.processes[0].unbound += 1),
+            ("bound", |story| story.processes[0].bound -= 1),
+            ("shared", |story| story.processes[1].shared = 0),
+            ("another class", |story| story.processes[0].total += 1),
+            ("name", |story| story.processes[0].comm.push('!')),
+            ("created", |story| drop(story.created.remove(&7))),
+            ("too few", |story| story.leaks[0].count -= 1),
+            ("acquitted", |story| drop(story.leaks.remove(1))),
+            ("innocent", |story| {
+                story.leaks.push(leak(8, LeakClass::CloseWait, 1));
+            }),
+            ("range", |story| story.ports[0].range = None),
+            ("free", |story| story.ports[0].free = 1),
+            ("ports", |story| story.ports.clear()),
+        ];
+        for (what, change) in changes {
+            let mut story = Story::right();
+            change(&mut story);
+            assert!(!story.check().agrees(), "{what} went unnoticed");
+        }
     }
 }

@@ -16,12 +16,13 @@ use super::{ProcessTruth, Running, Scenario};
 
 pub(super) static SCENARIO: Scenario = Scenario {
     name: "closed-leak",
-    summary: "sockets created by the thousand and never used nor closed; ss and netstat list none",
+    summary: "sockets created by the thousand, never used nor closed; ss lists none",
     story: "\
-A log collector creates sockets and forgets them, and two smaller programs do the same more
-slowly. `alloc` in /proc/net/sockstat grows far above `inuse`, `ss -s` reports thousands
-`closed`, and no listing shows one of them. A web server, its client and a program that closes
-what it opens run beside them and must not be named.",
+A log collector creates sockets and forgets them, and two smaller programs do
+the same more slowly. `alloc` in /proc/net/sockstat grows far above `inuse`,
+`ss -s` reports thousands `closed`, and no listing shows one of them. A web
+server, its client and a program that closes what it opens run beside them and
+must not be named.",
     start,
 };
 
@@ -53,7 +54,7 @@ fn start(launcher: &Launcher) -> Result<Running, DemoError> {
         ),
         (
             "cron-helper",
-            ["--at-once=400", "--per-second=10", "--most=600"],
+            ["--at-once=1000", "--per-second=20", "--most=1500"],
             "--family=4",
         ),
     ];

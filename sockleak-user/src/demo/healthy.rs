@@ -15,10 +15,11 @@ pub(super) static SCENARIO: Scenario = Scenario {
     name: "healthy",
     summary: "a busy and correct server with its clients: nobody may be accused",
     story: "\
-A preforking server whose workers share their listeners over IPv4 and IPv6, a client with a pool
-of connections, a client that makes a new connection for every request and leaves them in
-TIME_WAIT, and a program that opens sockets in bursts and closes them. All of it is correct: the
-report must accuse nobody.",
+A preforking server whose workers share their listeners over IPv4 and IPv6, a
+client with a pool of connections, a client that makes a new connection for
+every request and leaves them in TIME_WAIT, and a program that opens sockets
+in bursts and closes them. All of it is correct: the report must accuse
+nobody.",
     start,
 };
 

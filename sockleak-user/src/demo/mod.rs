@@ -30,6 +30,7 @@ mod role;
 mod running;
 mod server;
 mod truth;
+pub mod wording;
 
 pub use actor::{DemoError, Launcher};
 pub use netns::{loopback_up, namespace_inode, raise_descriptor_limit};

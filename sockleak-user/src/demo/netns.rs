@@ -76,18 +76,21 @@ pub fn namespace_inode(pid: u32) -> io::Result<u32> {
 /// Raising the hard limit takes CAP_SYS_RESOURCE and stops at `fs.nr_open`.
 pub fn raise_descriptor_limit(wanted: u64) -> u64 {
     let now = rustix::process::getrlimit(Resource::Nofile);
+    let soft = now.current.unwrap_or(u64::MAX);
     let hard = now.maximum.unwrap_or(u64::MAX);
-    let both = Rlimit {
-        current: Some(wanted),
-        maximum: Some(wanted.max(hard)),
-    };
-    let soft_only = Rlimit {
-        current: Some(wanted.min(hard)),
-        maximum: now.maximum,
-    };
-    // Failures are not errors: the limit in force is the answer.
-    if rustix::process::setrlimit(Resource::Nofile, both).is_err() {
-        let _ = rustix::process::setrlimit(Resource::Nofile, soft_only);
+    if wanted > soft {
+        let both = Rlimit {
+            current: Some(wanted),
+            maximum: Some(wanted.max(hard)),
+        };
+        let soft_only = Rlimit {
+            current: Some(wanted.min(hard)),
+            maximum: now.maximum,
+        };
+        // Failures are not errors: the limit in force is the answer.
+        if rustix::process::setrlimit(Resource::Nofile, both).is_err() {
+            let _ = rustix::process::setrlimit(Resource::Nofile, soft_only);
+        }
     }
     rustix::process::getrlimit(Resource::Nofile)
         .current

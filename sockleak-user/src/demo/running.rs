@@ -76,6 +76,11 @@ impl Running {
         self.wait_for_last()
     }
 
+    /// A process that lives in the namespace as long as the incident.
+    pub fn stage_pid(&self) -> u32 {
+        self.stage.pid()
+    }
+
     /// Inode number of the private network namespace.
     pub fn netns(&self) -> u32 {
         self.truth.netns

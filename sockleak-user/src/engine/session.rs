@@ -165,6 +165,11 @@ impl Session {
         Ok((tracker::interval(&self.tracker, input), leaks))
     }
 
+    /// Makes the next sample look at all descriptors, however dear the last look was.
+    pub fn demand_inventory(&mut self) {
+        self.cadence = Cadence::default();
+    }
+
     /// The last sample, with an inventory of its own, and the totals.
     ///
     /// # Errors

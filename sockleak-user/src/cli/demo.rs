@@ -1,0 +1,192 @@
+//! `sockleak demo`: reproduce an incident, show what sockleak says about it, and hold that
+//! against what the incident's own processes say.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::args::DemoArgs;
+use super::config;
+use super::exit::Failure;
+use super::prepare::{explain, prepare};
+use super::printer::{Format, Printer};
+use crate::demo::check::{Check, Observed, compare};
+use crate::demo::{DemoError, GroundTruth, Launcher, Running, SCENARIOS, Scenario, find, wording};
+use crate::engine::{Session, Settings, timestamp};
+use crate::model::Filter;
+use crate::probe::plan::Choice;
+use crate::report::{Body, EndReport, ProcessReport, Report};
+
+/// `--older` of a demo: nobody wants to wait half a minute for a verdict.
+const OLDER: Duration = Duration::from_secs(1);
+
+/// How long the incident goes on under our eyes once it is complete.
+const WATCH: Duration = Duration::from_secs(5);
+
+/// Time between samples.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Exit status 1 when the report differs from the incident's own count, 2 for an unknown name,
+/// 3 without the privileges.
+pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
+    let format = config::format(&args.output);
+    let mut printer = Printer::stdout(format);
+    let Some(name) = &args.name else {
+        return list(&mut printer);
+    };
+    let scenario = find(name).ok_or_else(|| {
+        let known: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        let known = known.join(", ");
+        Failure::Usage(format!("there is no demo {name:?}; there are: {known}"))
+    })?;
+    if args.hold {
+        hold(scenario, format, &mut printer)
+    } else {
+        show(scenario, format, &mut printer)
+    }
+}
+
+fn list(printer: &mut Printer) -> anyhow::Result<()> {
+    for scenario in SCENARIOS {
+        printer.line(&format!("{:12} {}", scenario.name, scenario.summary))?;
+    }
+    Ok(())
+}
+
+fn start(scenario: &Scenario) -> anyhow::Result<Running> {
+    let started = scenario.start(&Launcher::this_binary());
+    started.map_err(|error| match error {
+        DemoError::NotPermitted(_) => Failure::NotAllowed {
+            what: error.to_string(),
+            fix: format!("sudo sockleak demo {}", scenario.name),
+        }
+        .into(),
+        error => anyhow::Error::from(error)
+            .context(format!("the demo {} could not be started", scenario.name)),
+    })
+}
+
+/// Only the incident, until a signal.
+fn hold(scenario: &Scenario, format: Format, printer: &mut Printer) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .context("starting the event loop")?;
+    // The runtime has this thread only, on whose life those of the actors depend.
+    runtime.block_on(async {
+        let listen = |kind| signal(kind).context("listening for signals");
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut running = start(scenario)?;
+        let truth = running.count()?;
+        match format {
+            Format::Json => print_json(&truth, None, printer)?,
+            Format::Plain { .. } => {
+                for line in wording::held(scenario, &truth, running.stage_pid()) {
+                    printer.line(&line)?;
+                }
+            }
+        }
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        running.stop();
+        Ok(())
+    })
+}
+
+/// The incident, the report, and whether they agree.
+fn show(scenario: &Scenario, format: Format, printer: &mut Printer) -> anyhow::Result<()> {
+    let plain = matches!(format, Format::Plain { .. });
+    if plain {
+        for line in wording::introduction(scenario) {
+            printer.line(&line)?;
+        }
+    }
+    let (facts, plan) = prepare(Choice::Auto);
+    let settings = Settings {
+        filter: Filter::default(),
+        older: OLDER,
+        top: None,
+        events: false,
+    };
+    let (mut session, ..) =
+        Session::start(&facts, &plan, settings).map_err(|error| explain(&facts, error))?;
+    let mut running = start(scenario)?;
+    if plain {
+        let seconds = WATCH.as_secs();
+        printer.line(&format!("It runs. Watching for {seconds} s ..."))?;
+    }
+    let begin = Instant::now();
+    while begin.elapsed() < WATCH {
+        thread::sleep(INTERVAL);
+        session.demand_inventory();
+        session.sample()?;
+    }
+    let truth = running.freeze()?;
+    // The youngest socket must be old enough to count.
+    thread::sleep(OLDER + INTERVAL / 2);
+    session.sample()?;
+    let mut end = session.finish()?;
+    running.stop();
+
+    let held: Vec<ProcessReport> = (end.processes.iter())
+        .map(|process| process.held.clone())
+        .collect();
+    let created = (end.processes.iter())
+        .map(|process| (process.held.pid, process.allocated))
+        .collect();
+    let observed = Observed {
+        processes: &held,
+        created: Some(&created),
+        leaks: Some(&end.leaks),
+        ports: &end.ports,
+    };
+    let check = compare(&truth, observed);
+    only_ours(&mut end, &truth);
+    printer.print(&Report::new(timestamp(), Body::End(end)))?;
+    if plain {
+        for line in wording::verdict(&truth, &check) {
+            printer.line(&line)?;
+        }
+    } else {
+        print_json(&truth, Some(&check), printer)?;
+    }
+    if !check.agrees() {
+        bail!(
+            "the report differs from the demo's own count: {}",
+            check.wrong.join("; ")
+        );
+    }
+    Ok(())
+}
+
+/// The totals are of the host; the lists shall show the demo and nobody else.
+fn only_ours(end: &mut EndReport, truth: &GroundTruth) {
+    let ours = |pid: u32| truth.processes.iter().any(|own| own.pid == pid);
+    end.processes.retain(|process| ours(process.held.pid));
+    end.leaks.retain(|leak| ours(leak.pid));
+    end.ports.retain(|ports| ports.netns == truth.netns);
+}
+
+fn print_json(
+    truth: &GroundTruth,
+    check: Option<&Check>,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
+    let object = serde_json::json!({
+        "type": "demo",
+        "schema": crate::report::SCHEMA,
+        "ts": timestamp(),
+        "truth": truth,
+        "check": check,
+        "equal": check.map(Check::agrees),
+    });
+    printer.line(&object.to_string())
+}
