@@ -112,15 +112,11 @@ fn leak(setting: &Setting, backend: &str) -> anyhow::Result<Outcome> {
     let count = format!("--count={}", setting.many);
     let mut driver = setting.workload(&["unbound-leak", &count])?;
     let leaked = driver.must_phase()?;
-    watch
-        .until(|interval| compare::holdings(interval, &leaked))
-        .context("leaked")?;
+    compare::holdings(&watch.now()?, &leaked).context("leaked")?;
     driver.step()?;
     let grown = driver.must_phase()?;
-    watch
-        .until(|interval| compare::holdings(interval, &grown))
-        .context("grown")?;
-    let seen = accusations(&mut watch, &grown.processes)?;
+    compare::holdings(&watch.now()?, &grown).context("grown")?;
+    let seen = accusations(&mut watch, &grown.processes, "unbound")?;
     ensure!(
         seen.len() == grown.processes.len(),
         "{} accused: {seen:?}",
@@ -128,9 +124,7 @@ fn leak(setting: &Setting, backend: &str) -> anyhow::Result<Outcome> {
     );
     driver.step()?;
     let closed = driver.must_phase()?;
-    watch
-        .until(|interval| compare::holdings(interval, &closed))
-        .context("closed")?;
+    compare::holdings(&watch.now()?, &closed).context("closed")?;
     totals.add(&closed);
     driver.quit()?;
     let (end, _) = watch.stop()?;
@@ -138,27 +132,30 @@ fn leak(setting: &Setting, backend: &str) -> anyhow::Result<Outcome> {
     Ok(Outcome::Pass)
 }
 
-/// Waits until a `leak` line with the exact count has come for each of these processes.
-fn accusations(watch: &mut Watch, processes: &[Truth]) -> anyhow::Result<Vec<Value>> {
-    let from = watch.said.len();
-    let begin = Instant::now();
-    loop {
-        let said = watch.said.get(from..).unwrap_or_default();
-        let matching: Vec<Value> = (processes.iter())
-            .filter_map(|truth| said.iter().rev().find(|line| accuses(line, truth)).cloned())
-            .collect();
-        if matching.len() == processes.len() || begin.elapsed() > Duration::from_secs(60) {
-            return Ok(matching);
-        }
-        watch.until(|_| Ok(()))?;
-    }
+/// Lets the sockets grow old and looks for a `leak` line with the exact count for each process.
+fn accusations(watch: &mut Watch, processes: &[Truth], class: &str) -> anyhow::Result<Vec<Value>> {
+    // `--older` of `workloads::start`, and a little more.
+    std::thread::sleep(Duration::from_millis(2_500));
+    let mark = watch.said.len();
+    watch.now()?;
+    // `leak` lines follow their interval: the next one ends them.
+    watch.now()?;
+    let said = watch.said_since(mark);
+    Ok((processes.iter())
+        .filter_map(|truth| {
+            said.iter()
+                .find(|line| accuses(line, truth, class))
+                .cloned()
+        })
+        .collect())
 }
 
-fn accuses(line: &Value, truth: &Truth) -> bool {
+fn accuses(line: &Value, truth: &Truth, class: &str) -> bool {
+    let held = truth.unbound + truth.bound;
     line["type"] == "leak"
         && line["pid"] == truth.pid
-        && line["class"] == "unbound"
-        && line["count"] == truth.unbound
+        && line["class"] == class
+        && line["count"] == held
         && line["holders"] == serde_json::json!([truth.pid])
 }
 
@@ -168,29 +165,23 @@ fn older_leak(setting: &Setting, backend: &str) -> anyhow::Result<Outcome> {
     let mut driver = setting.workload(&["bound-leak", &count, "--processes=2"])?;
     let leaked = driver.must_phase()?;
     let mut watch = workloads::start(setting, backend)?;
-    watch
-        .until(|interval| compare::holdings(interval, &leaked))
-        .context("leaked")?;
+    compare::holdings(&watch.now()?, &leaked).context("leaked")?;
     driver.step()?;
     let grown = driver.must_phase()?;
-    watch
-        .until(|interval| compare::holdings(interval, &grown))
-        .context("grown")?;
+    compare::holdings(&watch.now()?, &grown).context("grown")?;
+    let seen = accusations(&mut watch, &grown.processes, "bound")?;
+    ensure!(
+        seen.len() == grown.processes.len(),
+        "{} accused: {seen:?}",
+        seen.len()
+    );
     driver.step()?;
     let closed = driver.must_phase()?;
-    watch
-        .until(|interval| compare::holdings(interval, &closed))
-        .context("closed")?;
+    compare::holdings(&watch.now()?, &closed).context("closed")?;
     driver.quit()?;
-    let (end, said) = watch.stop()?;
+    let (end, _) = watch.stop()?;
     loss::check(&end)?;
     super::totals::balanced(setting, &end)?;
-    for truth in &leaked.processes {
-        let accused = said.iter().any(|line| {
-            line["type"] == "leak" && line["pid"] == truth.pid && line["class"] == "bound"
-        });
-        ensure!(accused, "pid {} was not accused", truth.pid);
-    }
     Ok(Outcome::Pass)
 }
 
@@ -200,19 +191,17 @@ fn healthy(setting: &Setting, backend: &str) -> anyhow::Result<Outcome> {
     let mut watch = Watch::start(setting, backend, &["--older=1s"])?
         .map_err(|refusal| anyhow::anyhow!("refused: {}", refusal.stderr))?;
     let mut running = scenario.start(&Launcher::this_binary())?;
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(8) {
-        watch.until(|_| Ok(()))?;
+    for _ in 0..8 {
+        std::thread::sleep(Duration::from_secs(1));
+        watch.now()?;
     }
     let truth = running.freeze()?;
-    watch.until(|interval| {
-        for own in &truth.processes {
-            let row = compare::row(interval, own.pid);
-            let total = row.map_or(0, |row| row["total"].as_u64().unwrap_or(u64::MAX));
-            ensure!(total == own.held.total(), "{own:?} reported as {row:?}");
-        }
-        Ok(())
-    })?;
+    let interval = watch.now()?;
+    for own in &truth.processes {
+        let row = compare::row(&interval, own.pid);
+        let total = row.map_or(0, |row| row["total"].as_u64().unwrap_or(u64::MAX));
+        ensure!(total == own.held.total(), "{own:?} reported as {row:?}");
+    }
     running.stop();
     let (end, said) = watch.stop()?;
     for line in said {
@@ -235,7 +224,7 @@ fn sigkill(setting: &Setting, backend: &str) -> anyhow::Result<Outcome> {
         .map(bpf_ids::all)
         .collect::<Result<_, _>>()?;
     let mut watch = workloads::start(setting, backend)?;
-    watch.until(|_| Ok(()))?;
+    watch.now()?;
     let pid = watch.pid();
     let programs = bpf_ids::held_by(pid, Kind::Program)?;
     let links = bpf_ids::held_by(pid, Kind::Link)?;

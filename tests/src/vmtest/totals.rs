@@ -28,6 +28,11 @@ impl Totals {
         }
     }
 
+    /// This pid is one of the workloads' processes.
+    pub(super) fn has(&self, pid: &Value) -> bool {
+        self.processes.keys().any(|own| *pid == *own)
+    }
+
     /// Holds the `end` line against it; all workloads have ended and closed everything.
     pub(super) fn check(&self, setting: &Setting, end: &Value) -> anyhow::Result<()> {
         loss::check(end)?;

@@ -40,7 +40,8 @@ impl Watch {
         backend: &str,
         more: &[&str],
     ) -> anyhow::Result<Result<Self, Refusal>> {
-        let interval = if setting.guest { "1s" } else { "500ms" };
+        // Reports are demanded when they are needed; none in between.
+        let interval = "1h";
         let mut child = Command::new(&setting.sockleak)
             .args([
                 "watch",
@@ -114,37 +115,32 @@ impl Watch {
         }
     }
 
-    /// Waits for an interval whose inventory began after this call and that `fits`; the error
-    /// is the last objection.
-    pub(super) fn until(
-        &mut self,
-        mut fits: impl FnMut(&Value) -> anyhow::Result<()>,
-    ) -> anyhow::Result<Value> {
-        let called = Instant::now();
-        let deadline = called + self.patience;
-        let mut objection = anyhow::anyhow!("there was no interval line");
-        let mut tries = 0;
-        while Instant::now() < deadline && tries < 12 {
+    /// Demands a report now (SIGUSR1), which comes with an inventory of its own, and returns the
+    /// `interval` line.
+    pub(super) fn now(&mut self) -> anyhow::Result<Value> {
+        let asked = Instant::now();
+        self.signal(Signal::USR1)?;
+        let deadline = asked + self.patience;
+        loop {
             let Some(line) = self.next(deadline)? else {
                 let refusal = self.refusal()?;
                 bail!("sockleak watch ended: {refusal:?}");
             };
-            if line["type"] != "interval" {
-                continue;
-            }
+            // Lines may have been under way when the signal was sent; an inventory that is
+            // younger than our question is the answer. A slow pipe only makes us ask again.
             let age = line["inventory_age_s"].as_f64().unwrap_or(f64::INFINITY);
-            // Lines that were under way when we began to wait do not count; neither do those
-            // that took long to reach us, which only costs a turn.
-            if called.elapsed().as_secs_f64() <= age {
-                continue;
+            if line["type"] == "interval" {
+                if asked.elapsed().as_secs_f64() > age {
+                    return Ok(line);
+                }
+                self.signal(Signal::USR1)?;
             }
-            match fits(&line) {
-                Ok(()) => return Ok(line),
-                Err(error) => objection = error,
-            }
-            tries += 1;
         }
-        Err(objection.context(format!("after {tries} intervals")))
+    }
+
+    /// The lines said since `mark`, a length of `said`.
+    pub(super) fn said_since(&self, mark: usize) -> &[Value] {
+        self.said.get(mark..).unwrap_or_default()
     }
 
     /// Ends it with SIGTERM and returns its `end` line.
