@@ -1,6 +1,7 @@
 //! Which idle sockets are a leak, and how sure that is.
 
 use super::assemble::port_reports;
+use super::census::Holding;
 use super::confidence::{Signs, confidence};
 use super::groups::Group;
 use super::window::Rise;
@@ -208,7 +209,7 @@ impl Judge<'_> {
             let Some(info) = self.info(*holder) else {
                 continue;
             };
-            if let (Some(used), Some(value)) = (info.fd_used, info.fd_limit) {
+            if let (Some(used), Some(value)) = (self.fd_used(*holder), info.fd_limit) {
                 // Other groups of the same process fill the same table.
                 let account = self.tracker.accounts().get(*holder);
                 let rate = account
@@ -283,6 +284,15 @@ impl Judge<'_> {
             .get(&process)
             .filter(|info| !info.exited)
             .or_else(|| account.map(|account| &account.info))
+    }
+
+    /// Open descriptors of a process. They are counted less often than sockets, and there are
+    /// at least as many as it holds sockets.
+    pub(super) fn fd_used(&self, process: ProcessId) -> Option<u64> {
+        let counted = self.info(process)?.fd_used?;
+        let census = &self.tracker.inventory()?.census;
+        let sockets = census.holding(process).map_or(0, Holding::total);
+        Some(counted.max(sockets))
     }
 
     pub(super) fn comm(&self, process: ProcessId) -> &str {

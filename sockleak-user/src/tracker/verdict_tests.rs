@@ -458,6 +458,19 @@ fn the_forecast_meets_the_nearest_limit() {
 }
 
 #[test]
+fn descriptors_counted_long_ago_are_at_least_as_many_as_sockets() {
+    let mut watched = Watched::new();
+    let info = watched.name(process(1), "leaky");
+    (info.fd_used, info.fd_limit) = (Some(20), Some(1000));
+    watched.inventory(60, many(1, Unbound, 1000, 10));
+    let limit = watched.leaks().remove(0).limit.expect("it is reached");
+    assert_eq!(
+        (limit.name, limit.used, limit.eta_s),
+        (LimitName::FdLimit, Some(1000), Some(0.0))
+    );
+}
+
+#[test]
 fn a_limit_years_away_is_not_in_sight() {
     let mut watched = Watched::new();
     watched.name(process(1), "slow").fd_limit = Some(1 << 40);

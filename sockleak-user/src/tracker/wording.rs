@@ -77,8 +77,7 @@ pub(super) fn evidence(judge: &Judge<'_>, group: &Group, reasons: &[Reason]) -> 
                 percent(*count, *limit),
                 named(judge, *holder),
                 judge
-                    .info(*holder)
-                    .and_then(|info| info.fd_used)
+                    .fd_used(*holder)
                     .map_or(String::new(), |used| format!("; {used} are in use")),
             )),
             Reason::PortShare { .. } => {}

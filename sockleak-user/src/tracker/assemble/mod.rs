@@ -128,6 +128,7 @@ fn held(
     info: &ProcessInfo,
     boot_unix_ns: u64,
 ) -> ProcessReport {
+    let total = holding.map_or(0, Holding::total);
     let count = |class| holding.map_or(0, |holding| holding.count(class));
     let mut created_by: BTreeMap<u32, u64> = BTreeMap::new();
     for (creator, count) in holding.iter().flat_map(|holding| &holding.created_by) {
@@ -140,7 +141,7 @@ fn held(
         netns: info.netns,
         cgroup: info.cgroup.clone(),
         container: info.container.clone(),
-        total: holding.map_or(0, Holding::total),
+        total,
         unbound: count(SocketClass::Unbound),
         bound: count(SocketClass::Bound),
         listen: count(SocketClass::Listen),
@@ -149,7 +150,8 @@ fn held(
         close_wait: count(SocketClass::CloseWait),
         closing: count(SocketClass::Closing),
         shared: holding.map_or(0, |holding| holding.shared),
-        fd_used: info.fd_used,
+        // Counted less often than sockets, of which it cannot have more than descriptors.
+        fd_used: info.fd_used.map(|counted| counted.max(total)),
         fd_limit: info.fd_limit,
         created_by,
     }
