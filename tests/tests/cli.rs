@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use sockleak_tests::schema::validate;
 
-const SUBCOMMANDS: [&str; 4] = ["probes", "watch", "snapshot", "demo"];
+const SUBCOMMANDS: [&str; 4] = ["watch", "snapshot", "probes", "demo"];
 
 fn sockleak() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sockleak-under-test"));

@@ -61,12 +61,12 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show what this kernel allows, and how to allow more.
-    Probes(ProbesArgs),
     /// Attach, follow, and report who leaks sockets.
     Watch(WatchArgs),
     /// One look at every process's TCP sockets, also those leaked long ago.
     Snapshot(SnapshotArgs),
+    /// Show what this kernel allows, and how to allow more.
+    Probes(ProbesArgs),
     /// Reproduce an incident and show what is said about it.
     Demo(DemoArgs),
 }
@@ -110,6 +110,11 @@ pub struct WatchArgs {
     /// Print one line per event as well.
     #[arg(long)]
     pub events: bool,
+
+    // 96 bytes of kernel memory each (COSTS: 48 + key + value + 16 in a preallocated hash).
+    /// Sockets recorded at a time; by default twice those there are, at least 262144.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub max_sockets: Option<u32>,
 
     /// Plain tables.
     #[arg(long, conflicts_with = "json")]

@@ -32,6 +32,8 @@ pub struct WatchConfig {
     pub choice: Choice,
     /// One line per event as well.
     pub events: bool,
+    /// Sockets recorded at a time; `None` follows the number there are.
+    pub max_sockets: Option<u32>,
     /// How to print.
     pub format: Format,
 }
@@ -50,6 +52,7 @@ impl WatchConfig {
             top: if args.top == 0 { usize::MAX } else { args.top },
             choice: choice(args.backend),
             events: args.events,
+            max_sockets: args.max_sockets,
             format: format(&args.output),
         })
     }

@@ -36,6 +36,7 @@ pub fn run(args: &WatchArgs) -> Result<()> {
         older: config.older,
         top: (config.top != usize::MAX).then_some(config.top),
         events: config.events,
+        max_sockets: config.max_sockets,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -42,6 +42,8 @@ pub struct Settings {
     pub top: Option<usize>,
     /// Emit events.
     pub events: bool,
+    /// Sockets recorded at a time; `None` follows the number there are.
+    pub max_sockets: Option<u32>,
 }
 
 /// How often the counters are read again when sockets come and go meanwhile.
@@ -90,6 +92,9 @@ impl Session {
     ) -> Result<(Self, StartReport, Option<mpsc::Receiver<Bytes>>)> {
         let began_ns = clock::monotonic_ns();
         let options = LoadOptions {
+            sockets: settings
+                .max_sockets
+                .unwrap_or_else(|| room_for(sockstat::read().ok())),
             events: settings.events,
             ..LoadOptions::default()
         };
@@ -354,8 +359,41 @@ impl Session {
     fn coverage(&self) -> Vec<String> {
         let mut gaps = coverage::gaps(self.attached.outcomes());
         gaps.extend(self.inventory_gaps.iter().cloned());
+        gaps.extend(shortfalls(self.tracker.counters(), &self.options));
         gaps
     }
+}
+
+/// Room for twice the sockets there are, within 24 MiB to 384 MiB of kernel memory.
+fn room_for(sockstat: Option<Sockstat>) -> u32 {
+    const LEAST: u32 = LoadOptions::DEFAULT_SOCKETS;
+    const MOST: u32 = 1 << 22;
+    let alloc = sockstat.map_or(0, |sockstat| sockstat.alloc);
+    let wanted = u32::try_from(alloc.saturating_mul(2)).unwrap_or(MOST);
+    wanted
+        .checked_next_power_of_two()
+        .unwrap_or(MOST)
+        .clamp(LEAST, MOST)
+}
+
+/// What a full map costs, in words. Totals never depend on it.
+fn shortfalls(counters: &Counters, options: &LoadOptions) -> Vec<String> {
+    let mut lines = Vec::new();
+    if counters.sockets_full > 0 {
+        lines.push(format!(
+            "{} sockets were created while the map of {} sockets was full: totals are exact, but \
+             their ages and creators are not known; raise --max-sockets",
+            counters.sockets_full, options.sockets
+        ));
+    }
+    if counters.processes_full > 0 {
+        lines.push(format!(
+            "the map of {} processes was full {} times: totals are exact, but not every process \
+             has its own counts",
+            options.processes, counters.processes_full
+        ));
+    }
+    lines
 }
 
 fn read(maps: &KernelMaps) -> Result<Reading> {

@@ -36,10 +36,15 @@ pub struct LoadOptions {
     pub events: bool,
 }
 
+impl LoadOptions {
+    /// Sockets recorded at a time unless told otherwise: 24 MiB of kernel memory.
+    pub const DEFAULT_SOCKETS: u32 = 1 << 18;
+}
+
 impl Default for LoadOptions {
     fn default() -> Self {
         Self {
-            sockets: 262_144,
+            sockets: Self::DEFAULT_SOCKETS,
             processes: 16_384,
             events: false,
         }
