@@ -115,6 +115,7 @@ fn show(scenario: &Scenario, format: Format, printer: &mut Printer) -> anyhow::R
         older: OLDER,
         top: None,
         events: false,
+        max_sockets: None,
     };
     let (mut session, ..) =
         Session::start(&facts, &plan, settings).map_err(|error| explain(&facts, error))?;
