@@ -12,6 +12,7 @@ mod backends;
 mod emit;
 mod hooks;
 mod kernel;
+mod log;
 mod maps;
 mod process;
 

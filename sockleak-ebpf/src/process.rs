@@ -5,6 +5,7 @@ use sockleak_ebpf::{ProcessKey, ProcessStats};
 
 use crate::{
     kernel::{CurrentTask, Reader, Task, current_task},
+    log::bpf_debug,
     maps::{PROCESSES, count},
 };
 
@@ -60,10 +61,16 @@ fn first_sight(key: &ProcessKey) -> Option<*mut ProcessStats> {
     };
     match PROCESSES.insert(key, &stats, BPF_NOEXIST) {
         // Another thread of the process was faster.
-        Ok(()) => {}
+        Ok(()) => bpf_debug!("process {} seen first, netns {}", key.tgid, netns),
         Err(error) if error == -EEXIST => {}
-        Err(error) if error == -E2BIG => count!(processes_full),
-        Err(_) => count!(processes_failed),
+        Err(error) => {
+            bpf_debug!("process {} not recorded: error {}", key.tgid, error);
+            if error == -E2BIG {
+                count!(processes_full)
+            } else {
+                count!(processes_failed)
+            }
+        }
     }
     PROCESSES.get_ptr_mut(key)
 }

@@ -15,6 +15,7 @@ use sockleak_ebpf::{EventKind, SOCKET_KERNEL, SocketEntry};
 use crate::{
     emit,
     kernel::{Reader, Sock},
+    log::bpf_debug,
     maps::{SOCKETS, add, count},
     process,
 };
@@ -60,7 +61,17 @@ pub fn record(sk: u64, flags: u32) {
                 count!(sockets_failed);
             }
         }
-        Err(error) if error == -E2BIG => count!(sockets_full),
-        Err(_) => count!(sockets_failed),
+        Err(error) => {
+            bpf_debug!(
+                "socket of process {} not recorded: error {}",
+                key.tgid,
+                error
+            );
+            if error == -E2BIG {
+                count!(sockets_full)
+            } else {
+                count!(sockets_failed)
+            }
+        }
     }
 }

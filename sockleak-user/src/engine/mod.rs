@@ -2,6 +2,8 @@
 //!
 //! The parts that decide are pure and elsewhere; here they meet the system and the clock.
 
+#[cfg(feature = "bpf-log")]
+mod bpf_log;
 mod cadence;
 mod clock;
 mod cost;

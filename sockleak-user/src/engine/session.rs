@@ -69,6 +69,8 @@ pub struct Session {
     inventory_gaps: Vec<String>,
     ports: Vec<NamespacePorts>,
     boot_unix_ns: u64,
+    #[cfg(feature = "bpf-log")]
+    _bpf_log: Option<super::bpf_log::BpfLog>,
 }
 
 /// Counters, then sockstat, then the counters again.
@@ -100,6 +102,8 @@ impl Session {
         };
         let mut attached = Attached::load(facts, plan, &options)?;
         let attach_ns = clock::monotonic_ns().saturating_sub(began_ns);
+        #[cfg(feature = "bpf-log")]
+        let bpf_log = super::bpf_log::BpfLog::start(&mut attached);
         let maps = KernelMaps::take(&mut attached, options.processes)?;
         let (events, receiver) = if settings.events {
             let (reader, receiver) = EventReader::start(&mut attached)?;
@@ -131,6 +135,8 @@ impl Session {
             inventory_gaps: Vec::new(),
             ports: Vec::new(),
             boot_unix_ns: u64::try_from(boot::boot_unix_ns()).unwrap_or(0),
+            #[cfg(feature = "bpf-log")]
+            _bpf_log: bpf_log,
         };
         let inventory = session.take_inventory()?;
         session.tracker.take_inventory(inventory);

@@ -53,8 +53,18 @@ impl Default for LoadOptions {
 
 /// Size of the ring buffer with `--events`, bytes.
 const EVENTS_BYTES: u32 = 1 << 20;
-/// The smallest ring buffer there is: one page.
-const EVENTS_BYTES_OFF: u32 = 4096;
+/// The smallest ring buffer there is, for one that is not read: one page.
+const RING_OFF: u32 = 4096;
+
+/// aya-log's ring buffer; only an object built with `--log` has it.
+const LOG_RING: &str = "AYA_LOGS";
+/// aya-log's level, a `u8`: 0 nothing, then as [`log::LevelFilter`].
+const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
+/// Whether that log is read. Its reader panics on records that make no sense, which a build that
+/// aborts on panic cannot contain.
+const READS_LOG: bool = cfg!(all(feature = "bpf-log", panic = "unwind"));
+/// Size of that ring buffer when it is read, bytes.
+const LOG_BYTES: u32 = 1 << 17;
 
 /// Nothing can be watched.
 #[derive(Debug, Error)]
@@ -160,6 +170,7 @@ impl Attached {
             .ok()
             .and_then(|symbols| symbols.address("socket_file_ops"))
             .unwrap_or(0);
+        let log_level = if READS_LOG { log::max_level() as u8 } else { 0 };
         let mut loader = EbpfLoader::new();
         for (global, offset) in &offsets {
             loader.override_global(global, offset, true);
@@ -168,6 +179,8 @@ impl Attached {
             .override_global(globals::EMIT_EVENTS, &emit, true)
             .override_global(globals::TASK_BTF, &task_btf, true)
             .override_global(globals::SOCKET_FILE_OPS, &socket_file_ops, true)
+            .override_global(LOG_LEVEL, &log_level, false)
+            .map_max_entries(LOG_RING, if READS_LOG { LOG_BYTES } else { RING_OFF })
             .map_max_entries(maps::SOCKETS, options.sockets)
             .map_max_entries(maps::PROCESSES, options.processes)
             .map_max_entries(
@@ -175,7 +188,7 @@ impl Attached {
                 if options.events {
                     EVENTS_BYTES
                 } else {
-                    EVENTS_BYTES_OFF
+                    RING_OFF
                 },
             );
         let ebpf = loader
@@ -328,6 +341,24 @@ impl Attached {
     /// Takes a map out of the object, by the names of [`sockleak_ebpf::names::maps`].
     pub fn take_map(&mut self, name: &str) -> Option<Map> {
         self.ebpf.take_map(name)
+    }
+
+    /// Takes the reader of the programs' own log out of the object.
+    ///
+    /// # Errors
+    /// When the object was built without log, or this build cannot contain a panic of the reader.
+    #[cfg(feature = "bpf-log")]
+    pub fn take_log(&mut self) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>, String> {
+        if !READS_LOG {
+            let why = "this build aborts when its reader panics; build without --release";
+            return Err(why.to_owned());
+        }
+        aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|error| match error {
+            aya_log::Error::MapNotFound => "the BPF object has none; build one that has with \
+                 `cargo xtask build-bpf --log` and name it in SOCKLEAK_BPF_OBJ at build time"
+                .to_owned(),
+            other => chain(&other),
+        })
     }
 
     /// Starts one walk over all descriptors; the file yields
