@@ -2,11 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Output, Stdio};
 
-use sockleak_tests::schema::validate;
+use sockleak_tests::schema::{validate, validate_all};
 
 const SUBCOMMANDS: [&str; 4] = ["watch", "snapshot", "probes", "demo"];
 
@@ -90,11 +90,23 @@ fn version() {
 
 #[test]
 fn usage_errors() {
-    let mistakes: [&[&str]; 4] = [
+    let mistakes: [&[&str]; 16] = [
         &[],
         &["wathc"],
         &["probes", "--backend", "ebpf"],
         &["probes", "--frobnicate"],
+        &["watch", "--pid", "0"],
+        &["watch", "--pid", "java"],
+        &["watch", "--interval", "1ms"],
+        &["watch", "--duration", "0"],
+        &["watch", "--older", "5 fortnights"],
+        &["watch", "--plain", "--json"],
+        &["watch", "--top", "-1"],
+        &["snapshot", "--netns", "/proc/version"],
+        &["snapshot", "--netns", "no-such-namespace"],
+        &["snapshot", "--color", "sometimes"],
+        &["demo", "--hold"],
+        &["demo", "no-such-incident"],
     ];
     let mut all = String::new();
     for arguments in mistakes {
@@ -201,4 +213,109 @@ fn colour_is_for_terminals() {
     assert!(text(&always).contains("\x1b[1m"));
     let json = run(&["probes", "--json", "--color", "always"]).stdout;
     assert!(!json.contains(&0x1b));
+}
+
+/// Not a failure, but to be seen in the log of a run.
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("SKIP: tracing needs root; not tested here: what watch and snapshot print");
+    }
+    root
+}
+
+#[test]
+fn snapshot_prints_what_the_schema_promises() {
+    if !is_root() {
+        return;
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback is up");
+    let port = listener.local_addr().expect("it is bound").port();
+    let own = std::process::id().to_string();
+    for how in [
+        vec!["--sockets"],
+        vec!["--sockets", "--no-bpf"],
+        vec!["--sockets", "--pid", &own, "-4"],
+    ] {
+        let output = run(&[&["snapshot", "--json"], &how[..]].concat());
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{how:?}: {said}");
+        let object = validate(&text(&output.stdout)).expect("it is valid");
+        let mut sockets = object["sockets"].as_array().expect("a list").iter();
+        let ours = sockets.find(|socket| socket["src"] == format!("127.0.0.1:{port}"));
+        let ours = ours.unwrap_or_else(|| panic!("{how:?} misses our listener: {object}"));
+        assert_eq!(ours["pid"].to_string(), own, "{how:?}");
+        assert_eq!(ours["class"], "listen", "{how:?}");
+    }
+}
+
+#[test]
+fn watch_prints_what_the_schemas_promise() {
+    if !is_root() {
+        return;
+    }
+    let options = ["--json", "--events", "-d", "1500ms", "-i", "300ms"];
+    let mut child = sockleak()
+        .arg("watch")
+        .args(options)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sockleak can be started");
+    // Traffic from the first line on, when the hooks are attached, to the last.
+    let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut output = String::new();
+    stdout.read_line(&mut output).expect("the first line");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback is up");
+    let address = listener.local_addr().expect("it is bound");
+    for _ in 0..10 {
+        let client = std::net::TcpStream::connect(address).expect("it listens");
+        drop((listener.accept().expect("the client is there"), client));
+    }
+    stdout.read_to_string(&mut output).expect("UTF-8");
+    let mut said = String::new();
+    let mut stderr = child.stderr.take().expect("it is piped");
+    stderr.read_to_string(&mut said).expect("UTF-8");
+    let status = child.wait().expect("it ends");
+    assert_eq!((status.code(), said.as_str()), (Some(0), ""));
+
+    let objects = validate_all(&output).expect("all lines are valid");
+    let kinds: Vec<_> = objects
+        .iter()
+        .filter_map(|line| line["type"].as_str())
+        .collect();
+    assert_eq!(kinds.first(), Some(&"start"), "{kinds:?}");
+    assert_eq!(kinds.last(), Some(&"end"), "{kinds:?}");
+    let count = |kind| kinds.iter().filter(|known| **known == kind).count();
+    assert!(count("interval") >= 3, "{kinds:?}");
+    assert!(count("event") >= 20, "{kinds:?}");
+    let own = objects
+        .iter()
+        .filter(|line| line["event"] == "alloc" && line["pid"] == std::process::id());
+    assert!(own.count() >= 11, "a listener and ten clients: {output}");
+}
+
+/// The first reader of a pipe goes after one line, as `head -1` does.
+#[test]
+fn watch_ends_when_its_reader_goes() {
+    if !is_root() {
+        return;
+    }
+    let began = std::time::Instant::now();
+    let mut child = sockleak()
+        .args(["watch", "--json", "-d", "60", "-i", "100ms"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sockleak can be started");
+    let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("the first line");
+    drop(stdout);
+    let mut said = String::new();
+    let mut stderr = child.stderr.take().expect("it is piped");
+    stderr.read_to_string(&mut said).expect("UTF-8");
+    let status = child.wait().expect("it ends");
+    assert_eq!((status.code(), said.as_str()), (Some(0), ""), "{line}");
+    assert!(began.elapsed().as_secs() < 30, "it went on for nobody");
 }

@@ -75,10 +75,6 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = WATCH_EXAMPLES)]
 pub struct WatchArgs {
-    /// Whom to watch.
-    #[command(flatten)]
-    pub filter: FilterArgs,
-
     // Five seconds: what leaks grows over minutes, and each report looks at every descriptor of
     // the host, which takes up to 0.1 s where there are 100,000 sockets (2 % of a core then).
     /// Time between reports.
@@ -117,8 +113,12 @@ pub struct WatchArgs {
     pub max_sockets: Option<u32>,
 
     /// Plain tables.
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with = "json", help_heading = "Output")]
     pub plain: bool,
+
+    /// Whom to watch.
+    #[command(flatten)]
+    pub filter: FilterArgs,
 
     /// How to print.
     #[command(flatten)]
@@ -129,10 +129,6 @@ pub struct WatchArgs {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = SNAPSHOT_EXAMPLES)]
 pub struct SnapshotArgs {
-    /// Whom to look at.
-    #[command(flatten)]
-    pub filter: FilterArgs,
-
     /// List every socket.
     #[arg(long)]
     pub sockets: bool,
@@ -140,6 +136,10 @@ pub struct SnapshotArgs {
     /// Use /proc, socket attributes and sock_diag only.
     #[arg(long)]
     pub no_bpf: bool,
+
+    /// Whom to look at.
+    #[command(flatten)]
+    pub filter: FilterArgs,
 
     /// How to print.
     #[command(flatten)]

@@ -19,10 +19,7 @@ pub fn put(page: &mut Page, end: &EndReport) {
             leak::put(page, found);
         }
     }
-    if !end.processes.is_empty() {
-        page.end_line();
-        processes::put_classes(page, end.processes.iter().map(|process| &process.held));
-    }
+    put_processes(page, end);
     ports::put(page, &end.ports);
 
     page.end_line();
@@ -31,17 +28,30 @@ pub fn put(page: &mut Page, end: &EndReport) {
     if let Some(seen) = end.seen {
         let text = match &end.unattributed_kinds {
             Some(kinds) => format!(
-                "{} behind descriptors; without one: {}",
+                "{} with a descriptor; without: {}",
                 count(seen),
                 kinds_text(kinds)
             ),
-            None => format!("{} behind descriptors", count(seen)),
+            None => format!("{} with a descriptor", count(seen)),
         };
         page.labelled(0, "seen", TEXT, Style::Normal, &text);
     }
     page.labelled_list(0, "unseen", TEXT, &end.coverage);
     loss::put(page, &end.loss);
     loss::put_cost(page, &end.self_cost, Some(end.duration_s));
+}
+
+/// Those that hold sockets; of the others the totals tell.
+fn put_processes(page: &mut Page, end: &EndReport) {
+    let holders = end
+        .processes
+        .iter()
+        .map(|process| &process.held)
+        .filter(|held| held.total > 0);
+    if holders.clone().next().is_some() {
+        page.end_line();
+        processes::put_classes(page, holders);
+    }
 }
 
 fn put_totals(page: &mut Page, end: &EndReport) {

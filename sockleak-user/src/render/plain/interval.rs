@@ -1,7 +1,7 @@
 //! One interval of `watch`.
 
 use super::super::page::{Page, Style};
-use super::super::units::{count, per_second};
+use super::super::units::{count, duration, per_second};
 use super::{TEXT, loss, processes};
 use crate::report::IntervalReport;
 
@@ -23,9 +23,17 @@ pub fn put(page: &mut Page, time: &str, interval: &IntervalReport) {
     if !lost.is_empty() {
         page.labelled(0, "loss", TEXT, Style::Warn, &lost.join(", "));
     }
-    if interval.inventory_age_s.is_none() && !interval.processes.is_empty() {
-        let text = "no inventory yet: classes are those of sockets created since the start";
-        page.labelled(0, "unseen", TEXT, Style::Warn, text);
+    match interval.inventory_age_s {
+        None if !interval.processes.is_empty() => {
+            let text = "no inventory yet: only sockets created since the start are counted";
+            page.labelled(0, "unseen", TEXT, Style::Warn, text);
+        }
+        // Where an inventory is dear, there is not one in every interval.
+        Some(age) if age > seconds / 2.0 => {
+            let text = format!("as found {} ago", duration(age));
+            page.labelled(0, "holdings", TEXT, Style::Faint, &text);
+        }
+        _ => {}
     }
     processes::put_movement(page, &interval.processes);
     if interval.processes_omitted > 0 {

@@ -66,7 +66,10 @@ fn put_closed(page: &mut Page, look: &SnapshotReport) {
         .any(|process| process.shared > 0 && of(process) > 0);
     let closed = unbound.saturating_add(bound);
     if closed == 0 {
-        let text = "none: every socket is listening, connecting or connected";
+        let text = match look.seen {
+            0 => "none",
+            _ => "none: every socket is listening, connecting or connected",
+        };
         page.labelled(0, "closed", TEXT, Style::Normal, text);
         return;
     }
@@ -100,15 +103,15 @@ pub fn put_sockstat(page: &mut Page, sockstat: &SockstatReport) {
 
 fn put_unattributed(page: &mut Page, seen: u64, unattributed: i64, kinds: &Unattributed) {
     let text = match unattributed {
-        0 => format!("all {} have a descriptor", counted(seen, "socket")),
+        0 => format!("{}, each with a descriptor", counted(seen, "socket")),
         1.. => format!(
-            "{} have a descriptor, {} have none: {}",
+            "{} with a descriptor, {} without: {}",
             count(seen),
             signed(unattributed),
             kinds_text(kinds)
         ),
         _ => format!(
-            "{} have a descriptor, {} more than the kernel counted: sockets came or went during \
+            "{} with a descriptor, {} more than the kernel counted: sockets came or went during \
              the look",
             count(seen),
             count(unattributed.unsigned_abs()),
@@ -126,20 +129,22 @@ pub fn kinds_text(kinds: &Unattributed) -> String {
     if kinds.orphan != 0 {
         parts.push(counted(kinds.orphan, "orphan"));
     }
-    match kinds.kernel {
-        None => parts.push("the kernel's own not known".to_owned()),
-        Some(0) => {}
-        Some(n) => parts.push(format!("{} of the kernel's own", count(n))),
+    if let Some(kernel @ 1..) = kinds.kernel {
+        parts.push(format!("{} of the kernel's own", count(kernel)));
     }
     if kinds.unknown != 0 {
+        let perhaps = match kinds.kernel {
+            None => "the kernel's own, ",
+            Some(_) => "",
+        };
         parts.push(format!(
-            "{} unexplained (in flight between processes, io_uring files, or changed during the \
-             look)",
+            "{} unexplained ({perhaps}in flight between processes, io_uring files, or changed \
+             during the look)",
             signed(kinds.unknown)
         ));
     }
     if parts.is_empty() {
-        return "nothing known about them".to_owned();
+        return "none".to_owned();
     }
     parts.join(", ")
 }

@@ -3,7 +3,7 @@
 use super::super::page::{Page, Style};
 use super::super::units::{count, counted, duration};
 use super::{TEXT, grouped};
-use crate::report::{HookState, StartReport};
+use crate::report::StartReport;
 
 pub fn put(page: &mut Page, start: &StartReport) {
     let hooks = start.hooks.values();
@@ -17,7 +17,7 @@ pub fn put(page: &mut Page, start: &StartReport) {
     page.labelled(0, "tracing", TEXT, Style::Strong, &text);
 
     let seen = start.seen.map_or(String::new(), |seen| {
-        format!(", {} behind descriptors", count(seen))
+        format!(", {} with a descriptor", count(seen))
     });
     let text = format!("{}{seen}", counted(start.baseline, "TCP socket"));
     page.labelled(0, "baseline", TEXT, Style::Normal, &text);
@@ -26,6 +26,7 @@ pub fn put(page: &mut Page, start: &StartReport) {
     page.line(Style::Faint, "Hit Ctrl-C to end.");
 }
 
+/// Who serves what. The reasons fill a page on some kernels; `sockleak probes` is for them.
 fn put_hooks(page: &mut Page, start: &StartReport) {
     let hooks = || {
         start
@@ -33,34 +34,25 @@ fn put_hooks(page: &mut Page, start: &StartReport) {
             .iter()
             .map(|(name, state)| (name.as_str(), state))
     };
-    let mut label = "hooks";
-    for (names, state) in grouped(hooks().map(|(name, state)| (name, service(state)))) {
-        let style = match state.0 {
-            Some(_) => Style::Normal,
-            None => Style::Warn,
-        };
-        page.labelled(0, label, TEXT, style, &described(&names, state));
-        label = "";
+    let backends = hooks().filter_map(|(name, state)| Some((name, state.backend.as_deref()?)));
+    let served: Vec<_> = grouped(backends)
+        .into_iter()
+        .map(|(names, backend)| format!("{names} by {backend}"))
+        .collect();
+    if !served.is_empty() {
+        page.labelled(0, "hooks", TEXT, Style::Normal, &served.join("; "));
+    }
+    let missing: Vec<_> = hooks()
+        .filter(|(_, state)| state.backend.is_none())
+        .map(|(name, _)| name)
+        .collect();
+    if !missing.is_empty() {
+        let text = format!("{}; sockleak probes says why", missing.join(", "));
+        page.labelled(0, "missing", TEXT, Style::Warn, &text);
     }
     let limits = hooks().filter_map(|(name, state)| Some((name, state.limits.as_deref()?)));
     for (names, limit) in grouped(limits) {
         let text = format!("{names}: {limit}");
         page.labelled(0, "unseen", TEXT, Style::Normal, &text);
-    }
-}
-
-/// Backend, and the reason for it or for its absence.
-type Service<'a> = (Option<&'a str>, Option<&'a str>);
-
-fn service(state: &HookState) -> Service<'_> {
-    (state.backend.as_deref(), state.reason.as_deref())
-}
-
-fn described(names: &str, service: Service<'_>) -> String {
-    match service {
-        (Some(backend), None) => format!("{names} by {backend}"),
-        (Some(backend), Some(reason)) => format!("{names} by {backend} ({reason})"),
-        (None, None) => format!("{names} not attached"),
-        (None, Some(reason)) => format!("{names} not attached: {reason}"),
     }
 }
