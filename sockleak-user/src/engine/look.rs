@@ -50,16 +50,27 @@ impl<'a> Way<'a> {
     }
 }
 
-/// Looks at every descriptor of every process; sockets of another family or namespace than the
-/// filter asks for are left out, all others reach `each` as well.
-pub fn look(way: Way<'_>, filter: &Filter, mut each: impl FnMut(&HeldSocket)) -> Result<Look> {
+/// Looks at every descriptor of every process. Sockets of another family or namespace than the
+/// filter asks for are left out of the census; `each` sees all, and whether they are wanted.
+pub fn look(
+    way: Way<'_>,
+    filter: &Filter,
+    mut each: impl FnMut(&HeldSocket, bool),
+) -> Result<Look> {
     let at_ns = clock::monotonic_ns();
     let mut census = Census::new();
+    // Sockstat counts the whole host, so it is held against the whole host.
+    let partial = filter.family.is_some() || filter.netns.is_some();
+    let mut whole = partial.then(Census::new);
     let take = |socket: HeldSocket| {
-        if is_wanted(filter, &socket) {
+        let wanted = is_wanted(filter, &socket);
+        if wanted {
             census.add(&socket);
-            each(&socket);
         }
+        if let Some(whole) = &mut whole {
+            whole.add(&socket);
+        }
+        each(&socket, wanted);
     };
     let (method, incomplete, undecodable) = match way {
         Way::Iterator(attached) => {
@@ -76,6 +87,7 @@ pub fn look(way: Way<'_>, filter: &Filter, mut each: impl FnMut(&HeldSocket)) ->
     let took_ns = clock::monotonic_ns().saturating_sub(at_ns);
     let inventory = Inventory {
         at_ns,
+        totals: whole.as_ref().unwrap_or(&census).totals(),
         census,
         complete: incomplete.is_empty(),
     };

@@ -7,6 +7,7 @@ mod bpf_log;
 mod cadence;
 mod clock;
 mod cost;
+mod hidden;
 mod look;
 mod names;
 mod namespaces;

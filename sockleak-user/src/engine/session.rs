@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::{
     cadence::Cadence,
     clock, cost,
+    hidden::Shown,
     look::{Look, Way, look},
     names, namespaces,
     snapshot::shows,
@@ -26,7 +27,7 @@ use crate::{
         sockstat,
     },
     tracker::{
-        self, Baseline, Config, EndInput, IntervalInput, ProcessInfos, Sample, Selection,
+        self, Baseline, Config, EndInput, Hidden, IntervalInput, ProcessInfos, Sample, Selection,
         Surroundings, Tracker,
     },
 };
@@ -68,6 +69,7 @@ pub struct Session {
     undecodable: u64,
     inventory_gaps: Vec<String>,
     ports: Vec<NamespacePorts>,
+    hidden: Option<Hidden>,
     boot_unix_ns: u64,
     #[cfg(feature = "bpf-log")]
     _bpf_log: Option<super::bpf_log::BpfLog>,
@@ -134,11 +136,12 @@ impl Session {
             undecodable: 0,
             inventory_gaps: Vec::new(),
             ports: Vec::new(),
+            hidden: None,
             boot_unix_ns: u64::try_from(boot::boot_unix_ns()).unwrap_or(0),
             #[cfg(feature = "bpf-log")]
             _bpf_log: bpf_log,
         };
-        let inventory = session.take_inventory()?;
+        let inventory = session.take_inventory(None)?;
         session.tracker.take_inventory(inventory);
         let start = StartReport {
             kernel: facts.release.clone(),
@@ -147,7 +150,7 @@ impl Session {
             seen: session
                 .tracker
                 .inventory()
-                .map(|inventory| inventory.census.seen()),
+                .map(|inventory| inventory.totals.seen),
             attach_ns,
         };
         Ok((session, start, receiver))
@@ -202,6 +205,7 @@ impl Session {
             },
             namespaces: &self.ports,
             kernel_sockets: self.kernel_sockets(),
+            hidden: self.hidden.as_ref(),
             accept_visible: self.serves(Hook::AcceptOwner).is_some(),
             leaks,
             coverage: self.coverage(),
@@ -222,11 +226,17 @@ impl Session {
             undecodable,
         } = self.maps.processes();
         self.undecodable += undecodable;
+        let mut shown = patient.then(Shown::default);
         let inventory = if with_inventory {
-            Some(self.take_inventory()?)
+            Some(self.take_inventory(shown.as_mut())?)
         } else {
             None
         };
+        if let (Some(shown), Some(inventory)) = (shown, &inventory)
+            && reading.sockstat.alloc > inventory.totals.seen
+        {
+            self.hidden = shown.hidden();
+        }
         let census = match &inventory {
             Some(inventory) => Some(&inventory.census),
             None => self.tracker.inventory().map(|inventory| &inventory.census),
@@ -252,7 +262,7 @@ impl Session {
         Ok(infos)
     }
 
-    fn take_inventory(&mut self) -> Result<tracker::Inventory> {
+    fn take_inventory(&mut self, mut shown: Option<&mut Shown>) -> Result<tracker::Inventory> {
         let filter = Filter {
             family: self.settings.filter.family,
             netns: self.settings.filter.netns,
@@ -264,8 +274,12 @@ impl Session {
             undecodable,
             took_ns,
             ..
-        } = look(Way::best(&mut self.attached), &filter, |_| {})
-            .context("taking the inventory of all descriptors")?;
+        } = look(Way::best(&mut self.attached), &filter, |socket, _| {
+            if let Some(shown) = &mut shown {
+                shown.add(socket);
+            }
+        })
+        .context("taking the inventory of all descriptors")?;
         self.cadence.took(inventory.at_ns, took_ns);
         self.undecodable += undecodable;
         self.inventory_gaps = incomplete;
@@ -353,7 +367,7 @@ impl Session {
         let mptcp = self
             .tracker
             .inventory()
-            .map_or(0, |inventory| inventory.census.mptcp());
+            .map_or(0, |inventory| inventory.totals.mptcp);
         sees_them.then(|| {
             let live = counters
                 .allocated_kernel

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::{
     clock,
+    hidden::Shown,
     look::{Look, Way, look},
     names, namespaces,
 };
@@ -38,14 +39,16 @@ pub fn snapshot(
     let way = attached.map_or(Way::Proc, Way::Iterator);
     let filter = &settings.filter;
     let mut listed: Vec<HeldSocket> = Vec::new();
+    let mut shown = Shown::default();
     let Look {
         inventory,
         method,
         mut incomplete,
         undecodable,
         took_ns,
-    } = look(way, filter, |socket| {
-        if settings.sockets {
+    } = look(way, filter, |socket, wanted| {
+        shown.add(socket);
+        if settings.sockets && wanted {
             listed.push(socket.clone());
         }
     })?;
@@ -55,6 +58,9 @@ pub fn snapshot(
         ));
     }
     let sockstat = sockstat::read()?;
+    let hidden = (sockstat.alloc > inventory.totals.seen)
+        .then(|| shown.hidden())
+        .flatten();
     let mut processes = Processes::new(1 << 16, Duration::MAX);
     let now_ns = clock::monotonic_ns();
     let infos = names::infos(&mut processes, Some(&inventory.census), &[], now_ns);
@@ -67,9 +73,11 @@ pub fn snapshot(
     let input = SnapshotInput {
         method,
         census: &inventory.census,
+        totals: inventory.totals,
         incomplete: &incomplete,
         sockstat: &sockstat,
         kernel_sockets: None,
+        hidden: hidden.as_ref(),
         infos: &infos,
         namespaces: &ports,
         boot_unix_ns: u64::try_from(boot::boot_unix_ns()).unwrap_or(0),

@@ -38,6 +38,27 @@ pub enum TcpState {
     BoundInactive = 13,
 }
 
+impl TcpState {
+    /// Name as in ss(8) and RFC 9293.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Established => "ESTABLISHED",
+            Self::SynSent => "SYN-SENT",
+            Self::SynRecv => "SYN-RECV",
+            Self::FinWait1 => "FIN-WAIT-1",
+            Self::FinWait2 => "FIN-WAIT-2",
+            Self::TimeWait => "TIME-WAIT",
+            Self::Close => "CLOSED",
+            Self::CloseWait => "CLOSE-WAIT",
+            Self::LastAck => "LAST-ACK",
+            Self::Listen => "LISTEN",
+            Self::Closing => "CLOSING",
+            Self::NewSynRecv => "NEW-SYN-RECV",
+            Self::BoundInactive => "BOUND-INACTIVE",
+        }
+    }
+}
+
 impl TryFrom<u8> for TcpState {
     type Error = u8;
 

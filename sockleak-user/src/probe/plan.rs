@@ -125,13 +125,11 @@ fn plan_hook(facts: &Facts, choice: Choice, hook: Hook) -> HookPlan {
         }
         match obstacle(facts, variant) {
             None => planned.candidates.push(variant),
-            // What is worse than the chosen one is not worth a word.
-            Some(reason) if planned.candidates.is_empty() => planned.rejected.push(Rejected {
+            Some(reason) => planned.rejected.push(Rejected {
                 backend: variant.backend,
                 reason,
                 preferred: planned.candidates.is_empty(),
             }),
-            Some(_) => {}
         }
     }
     let wanted = |backend| choice == Choice::Auto || choice == Choice::Only(backend);

@@ -58,8 +58,15 @@ pub struct Unattributed {
     pub orphan: u64,
     /// Sockets that the kernel uses itself; `None` when the source cannot tell.
     pub kernel: Option<u64>,
-    /// The rest: sockets in flight over SCM_RIGHTS, io_uring fixed files, processes that could
-    /// not be read. Negative when sockets came and went during the look.
+    /// Sockets that sock_diag lists although no visible descriptor refers to them: held by a
+    /// process that is hidden or could not be read, in flight over SCM_RIGHTS, or an io_uring
+    /// file; `None` when it was not asked.
+    pub hidden: Option<u64>,
+    /// The first of the hidden ones: state, addresses, network namespace.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hidden_examples: Vec<String>,
+    /// The rest: CLOSED sockets of the kinds that `hidden` has when they are not CLOSED, or
+    /// change during the look. Negative when sockets came and went.
     pub unknown: i64,
 }
 

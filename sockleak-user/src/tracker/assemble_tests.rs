@@ -143,9 +143,11 @@ fn a_snapshot_reconciles_selects_and_sorts() {
     let input = SnapshotInput {
         method: "bpf",
         census: &census,
+        totals: census.totals(),
         incomplete: &[],
         sockstat: &sockstat,
         kernel_sockets: None,
+        hidden: None,
         infos: &infos,
         namespaces: &[],
         boot_unix_ns: 1_700_000_000 * S,
@@ -229,9 +231,11 @@ fn interval_and_end_add_up() {
     };
     let leaked = (0..10).map(|n| born(socket(n, process(1), Unbound), process(1), 11 * S));
     let resting = (20..22).map(|n| socket(n, process(3), Established));
+    let found = census(leaked.chain(resting));
     let inventory = super::Inventory {
         at_ns: 14 * S,
-        census: census(leaked.chain(resting)),
+        totals: found.totals(),
+        census: found,
         complete: true,
     };
     tracker.observe(Sample {
@@ -311,6 +315,7 @@ fn interval_and_end_add_up() {
             selection: Selection::default(),
             namespaces: &[],
             kernel_sockets: Some(0),
+            hidden: None,
             accept_visible: true,
             leaks: Vec::new(),
             coverage: vec!["no hook for x".into()],

@@ -117,6 +117,17 @@ impl Holding {
     }
 }
 
+/// Host-wide figures of an inventory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Distinct sockets behind descriptors.
+    pub seen: u64,
+    /// Connections in accept queues.
+    pub accept_queue: u64,
+    /// Of `seen`, first subflows of MPTCP sockets.
+    pub mptcp: u64,
+}
+
 /// Streaming count of one inventory.
 ///
 /// The order of descriptors does not matter. A socket is recognised by its identity (`sk`, or
@@ -325,6 +336,15 @@ impl Census {
     /// Connections that wait in the accept queues of all distinct listeners.
     pub fn accept_queue(&self) -> u64 {
         self.accept_queue
+    }
+
+    /// The figures that sockstat is held against.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            seen: self.seen(),
+            accept_queue: self.accept_queue(),
+            mptcp: self.mptcp(),
+        }
     }
 
     /// Distinct sockets that are the first subflow of an MPTCP socket.

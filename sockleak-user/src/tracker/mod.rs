@@ -36,11 +36,11 @@ pub use assemble::{
     EndInput, IntervalInput, Keep, Selection, SnapshotInput, end, interval, port_reports,
     process_reports, snapshot, sockstat_report,
 };
-pub use census::{Census, CensusLimits, Holding};
+pub use census::{Census, CensusLimits, Holding, Totals};
 pub use groups::{Group, Groups};
 pub use idle::{GroupKey, IdleTable, Tally, leak_class};
 pub use ports::{NamespaceUse, PortSet};
-pub use reconcile::{Balance, Baseline, Residue, moved, residue};
+pub use reconcile::{Balance, Baseline, Hidden, Residue, moved, residue};
 pub use verdict::{Rules, Surroundings};
 pub use window::{Point, Rise, Window};
 
@@ -86,8 +86,10 @@ impl Default for Config {
 pub struct Inventory {
     /// `CLOCK_MONOTONIC` time at which it began, ns.
     pub at_ns: u64,
-    /// What it found.
+    /// What it found, of what was asked for.
     pub census: Census,
+    /// Figures of the whole host, whatever was asked for.
+    pub totals: Totals,
     /// Every process could be read.
     pub complete: bool,
 }

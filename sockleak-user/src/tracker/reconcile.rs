@@ -1,5 +1,6 @@
 //! Our own accounting held against the kernel's: what is live, what differs, what has no owner.
 
+use super::census::Totals;
 use crate::model::{Counters, Sockstat};
 use crate::report::Unattributed;
 
@@ -105,24 +106,45 @@ pub struct Residue {
     pub kinds: Unattributed,
 }
 
+/// Sockets that sock_diag lists although no descriptor that was seen refers to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// How many.
+    pub count: u64,
+    /// The first of them, in words, printable.
+    pub examples: Vec<String>,
+}
+
 /// Splits `sockstat.alloc - seen` by kind.
 ///
 /// `accept_queue` is the sum of the listeners' queues, `kernel` the number of live sockets that
 /// the kernel made for itself and that no descriptor shows, when known. A socket is in one kind
 /// only: a child in an accept queue has not been closed, so it is no orphan. What is left may be
 /// negative, because sockets come and go while an inventory walks the processes.
-pub fn residue(sockstat: &Sockstat, seen: u64, accept_queue: u64, kernel: Option<u64>) -> Residue {
-    let unattributed = signed_difference(sockstat.alloc, seen);
-    let known = accept_queue
+pub fn residue(
+    sockstat: &Sockstat,
+    found: Totals,
+    kernel: Option<u64>,
+    hidden: Option<&Hidden>,
+) -> Residue {
+    let unattributed = signed_difference(sockstat.alloc, found.seen);
+    let known = found
+        .accept_queue
         .saturating_add(sockstat.orphan)
         .saturating_add(kernel.unwrap_or(0));
+    let unexplained = unattributed.saturating_sub(i64::try_from(known).unwrap_or(i64::MAX));
+    // sock_diag also lists what other kinds explain already, such as MPTCP subflows.
+    let hides = hidden.map(|hidden| hidden.count.min(u64::try_from(unexplained).unwrap_or(0)));
+    let examples = hidden.filter(|_| hides.is_some_and(|count| count > 0));
     Residue {
         unattributed,
         kinds: Unattributed {
-            accept_queue,
+            accept_queue: found.accept_queue,
             orphan: sockstat.orphan,
             kernel,
-            unknown: unattributed.saturating_sub(i64::try_from(known).unwrap_or(i64::MAX)),
+            hidden: hides,
+            hidden_examples: examples.map_or_else(Vec::new, |hidden| hidden.examples.clone()),
+            unknown: unexplained - hides.unwrap_or(0).cast_signed(),
         },
     }
 }
@@ -140,6 +162,28 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn totals(seen: u64, accept_queue: u64) -> Totals {
+        Totals {
+            seen,
+            accept_queue,
+            mptcp: 0,
+        }
+    }
+
+    #[test]
+    fn what_sock_diag_lists_explains_no_more_than_is_unexplained() {
+        let hidden = Hidden {
+            count: 9,
+            examples: vec!["LISTEN 0.0.0.0:2024".to_owned()],
+        };
+        let some = residue(&sockstat(100, 4), totals(80, 6), Some(3), Some(&hidden)).kinds;
+        assert_eq!((some.hidden, some.unknown), (Some(7), 0));
+        assert_eq!(some.hidden_examples, hidden.examples);
+        let none = residue(&sockstat(10, 0), totals(12, 0), None, Some(&hidden)).kinds;
+        assert_eq!((none.hidden, none.unknown), (Some(0), -2));
+        assert!(none.hidden_examples.is_empty());
+    }
 
     fn sockstat(alloc: u64, orphan: u64) -> Sockstat {
         Sockstat {
@@ -197,7 +241,7 @@ mod tests {
 
     #[test]
     fn residue_is_named_by_kind() {
-        let all = residue(&sockstat(100, 4), 80, 6, Some(3));
+        let all = residue(&sockstat(100, 4), totals(80, 6), Some(3), None);
         assert_eq!(all.unattributed, 20);
         assert_eq!(
             all.kinds,
@@ -205,10 +249,12 @@ mod tests {
                 accept_queue: 6,
                 orphan: 4,
                 kernel: Some(3),
+                hidden: None,
+                hidden_examples: Vec::new(),
                 unknown: 7
             }
         );
-        let raced = residue(&sockstat(10, 0), 12, 1, None);
+        let raced = residue(&sockstat(10, 0), totals(12, 1), None, None);
         assert_eq!((raced.unattributed, raced.kinds.unknown), (-2, -3));
         assert_eq!(raced.kinds.kernel, None);
     }
@@ -236,7 +282,7 @@ mod tests {
             let baseline = Baseline::new(0, a, &sockstat(alloc, orphan), b);
             let balance = Balance::new(&baseline, &a, &sockstat(alloc, orphan), &b);
             prop_assert_eq!(balance.alloc, alloc);
-            let all = residue(&sockstat(alloc, orphan), seen, queue, Some(queue));
+            let all = residue(&sockstat(alloc, orphan), totals(seen, queue), Some(queue), None);
             prop_assert!(all.kinds.unknown <= all.unattributed);
         }
     }

@@ -105,6 +105,7 @@ impl Watched {
             processes: &[],
             inventory: Some(Inventory {
                 at_ns,
+                totals: census.totals(),
                 census,
                 complete: self.complete,
             }),

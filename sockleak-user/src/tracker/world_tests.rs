@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::testing::{NETNS, S, born, process, socket};
 use super::{
     Balance, Baseline, Census, Config, Inventory, ProcessInfos, Rules, Sample, Surroundings,
-    Tracker, residue,
+    Totals, Tracker, residue,
 };
 use crate::model::{
     Counters, FileLimits, HeldSocket, NamespacePorts, ProcessCounters, ProcessId, SocketClass,
@@ -461,6 +461,7 @@ fn check_reports(tracker: &Tracker, world: &World) -> Result<(), TestCaseError> 
             selection: super::Selection::default(),
             namespaces: &namespaces,
             kernel_sockets: None,
+            hidden: None,
             accept_visible: true,
             leaks,
             coverage: Vec::new(),
@@ -513,7 +514,7 @@ proptest! {
             }
             check_census(&census, &world)?;
             let queued = world.socks.values().filter(|sock| sock.queued).count() as u64;
-            let residue = residue(&world.sockstat(), census.seen(), queued, Some(0));
+            let residue = residue(&world.sockstat(), Totals { accept_queue: queued, ..census.totals() }, Some(0), None);
             prop_assert_eq!(residue.kinds.unknown, 0);
             let processes: Vec<ProcessCounters> = world.processes.values().cloned().collect();
             tracker.observe(Sample {
@@ -522,7 +523,7 @@ proptest! {
                 sockstat: world.sockstat(),
                 counters: world.counters,
                 processes: &processes,
-                inventory: Some(Inventory { at_ns: world.now, census, complete: true }),
+                inventory: Some(Inventory { at_ns: world.now, totals: census.totals(), census, complete: true }),
                 infos: &infos,
             });
             check_groups(&tracker, &world)?;

@@ -132,14 +132,21 @@ pub fn kinds_text(kinds: &Unattributed) -> String {
     if let Some(kernel @ 1..) = kinds.kernel {
         parts.push(format!("{} of the kernel's own", count(kernel)));
     }
+    if let Some(hidden @ 1..) = kinds.hidden {
+        parts.push(format!(
+            "{} of a process that cannot be looked into, in flight between processes, or io_uring \
+             files ({})",
+            count(hidden),
+            kinds.hidden_examples.join(", ")
+        ));
+    }
     if kinds.unknown != 0 {
         let perhaps = match kinds.kernel {
             None => "the kernel's own, ",
             Some(_) => "",
         };
         parts.push(format!(
-            "{} unexplained ({perhaps}in flight between processes, io_uring files, or changed \
-             during the look)",
+            "{} unexplained ({perhaps}CLOSED and out of sight, or changed during the look)",
             signed(kinds.unknown)
         ));
     }

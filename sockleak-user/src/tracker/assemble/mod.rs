@@ -9,8 +9,8 @@ pub use ports::port_reports;
 pub use watch::{EndInput, IntervalInput, end, interval};
 
 use super::ProcessInfos;
-use super::census::{Census, Holding};
-use super::reconcile::residue;
+use super::census::{Census, Holding, Totals};
+use super::reconcile::{Hidden, residue};
 use crate::model::{NamespacePorts, ProcessId, ProcessInfo, SocketClass, Sockstat};
 use crate::report::{ProcessReport, SnapshotReport, SocketReport, SockstatReport, start_time};
 
@@ -37,14 +37,18 @@ impl Selection<'_> {
 pub struct SnapshotInput<'a> {
     /// `bpf` or `proc`.
     pub method: &'static str,
-    /// What the look found.
+    /// What the look found, of what was asked for.
     pub census: &'a Census,
+    /// Figures of the whole host.
+    pub totals: Totals,
     /// Why it is not complete, if it is not.
     pub incomplete: &'a [String],
     /// The kernel's own counts, read right after.
     pub sockstat: &'a Sockstat,
     /// Live sockets that the kernel made for itself and no descriptor shows, if known.
     pub kernel_sockets: Option<u64>,
+    /// What sock_diag lists beyond that, if it was asked.
+    pub hidden: Option<&'a Hidden>,
     /// What is known about the processes.
     pub infos: &'a ProcessInfos,
     /// Port settings of the network namespaces.
@@ -62,9 +66,9 @@ pub fn snapshot(input: &SnapshotInput<'_>, sockets: Option<Vec<SocketReport>>) -
     let census = input.census;
     let residue = residue(
         input.sockstat,
-        census.seen(),
-        census.accept_queue(),
+        input.totals,
         input.kernel_sockets,
+        input.hidden,
     );
     let mut incomplete = input.incomplete.to_vec();
     if census.uncounted() > 0 {
@@ -80,7 +84,7 @@ pub fn snapshot(input: &SnapshotInput<'_>, sockets: Option<Vec<SocketReport>>) -
         complete: incomplete.is_empty(),
         incomplete,
         sockstat: sockstat_report(input.sockstat),
-        seen: census.seen(),
+        seen: input.totals.seen,
         unattributed: residue.unattributed,
         unattributed_kinds: residue.kinds,
         processes,

@@ -6,10 +6,10 @@ use super::{Selection, held, port_reports, sockstat_report};
 use crate::model::{NamespacePorts, ProcessId, ProcessInfo, SocketClass};
 use crate::report::{EndReport, IntervalProcess, IntervalReport, Leak, LeakClass, Loss, SelfCost};
 use crate::tracker::accounts::{Account, Activity};
-use crate::tracker::census::{Census, Holding};
+use crate::tracker::census::Holding;
 use crate::tracker::groups::Groups;
 use crate::tracker::idle::GroupKey;
-use crate::tracker::reconcile::residue;
+use crate::tracker::reconcile::{Hidden, residue};
 use crate::tracker::{Inventory, ProcessInfos, Tracker};
 
 /// The parts of an [`IntervalReport`] that the tracker does not have.
@@ -74,6 +74,8 @@ pub struct EndInput<'a> {
     pub namespaces: &'a [NamespacePorts],
     /// Live sockets that the kernel made for itself and no descriptor shows, if known.
     pub kernel_sockets: Option<u64>,
+    /// What sock_diag lists beyond that, if it was asked.
+    pub hidden: Option<&'a Hidden>,
     /// There is a hook that sees accept().
     pub accept_visible: bool,
     /// Leaks found.
@@ -101,6 +103,7 @@ pub fn end(tracker: &Tracker, input: EndInput<'_>) -> EndReport {
     let mut processes = rows.collect(&input.selection);
     processes.truncate(input.selection.top.unwrap_or(usize::MAX));
     let census = tracker.inventory().map(|inventory| &inventory.census);
+    let totals = tracker.inventory().map(|inventory| inventory.totals);
     let mut coverage = input.coverage;
     coverage.extend(bounds_reached(tracker));
     EndReport {
@@ -116,16 +119,9 @@ pub fn end(tracker: &Tracker, input: EndInput<'_>) -> EndReport {
         sockstat_alloc: now.sockstat.alloc,
         difference: now.balance.difference,
         difference_uncertainty: now.balance.uncertainty,
-        seen: census.map(Census::seen),
-        unattributed_kinds: census.map(|census| {
-            residue(
-                &now.sockstat,
-                census.seen(),
-                census.accept_queue(),
-                input.kernel_sockets,
-            )
-            .kinds
-        }),
+        seen: totals.map(|totals| totals.seen),
+        unattributed_kinds: totals
+            .map(|totals| residue(&now.sockstat, totals, input.kernel_sockets, input.hidden).kinds),
         processes,
         ports: census.map_or_else(Vec::new, |census| port_reports(census, input.namespaces)),
         leaks: input.leaks,
