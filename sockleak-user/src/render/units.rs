@@ -44,6 +44,7 @@ pub fn per_second(events: u64, seconds: f64) -> String {
         r if r >= 1e9 => (r / 1e9, "\u{a0}G"),
         r if r >= 1e6 => (r / 1e6, "\u{a0}M"),
         r if r >= 1e4 => (r / 1e3, "\u{a0}k"),
+        r if r >= 1e3 => return format!("{}/s", count(r as u64)),
         r => (r, ""),
     };
     let digits = usize::from(scaled < 100.0 && scaled.fract() > 0.0);
@@ -139,7 +140,7 @@ mod tests {
     fn rates_have_three_digits() {
         assert_eq!(per_second(0, 1.0), "0/s".replace(' ', NBSP));
         assert_eq!(per_second(5, 2.0), "2.5/s".replace(' ', NBSP));
-        assert_eq!(per_second(9_999, 1.0), "9999/s".replace(' ', NBSP));
+        assert_eq!(per_second(9_999, 1.0), "9,999/s".replace(' ', NBSP));
         assert_eq!(per_second(12_345, 1.0), "12.3 k/s".replace(' ', NBSP));
         assert_eq!(per_second(2_500_000, 1.0), "2.5 M/s".replace(' ', NBSP));
         assert_eq!(per_second(7, 0.0), "-".replace(' ', NBSP));
