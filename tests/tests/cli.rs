@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
 use sockleak_tests::schema::{validate, validate_all};
@@ -293,6 +294,51 @@ fn watch_prints_what_the_schemas_promise() {
         .iter()
         .filter(|line| line["event"] == "alloc" && line["pid"] == std::process::id());
     assert!(own.count() >= 11, "a listener and ten clients: {output}");
+}
+
+/// Root without capabilities, or whoever runs the tests without being root.
+fn without_privileges(arguments: &[&str]) -> Output {
+    let mut command = sockleak();
+    command.args(arguments);
+    if rustix::process::geteuid().is_root() {
+        let drop_all = || {
+            // What is not in the bounding set is not regained by root's exec (capabilities(7)).
+            for capability in 0..64 {
+                // SAFETY: prctl(PR_CAPBSET_DROP) takes one number and touches no memory; it
+                // fails for numbers that are no capability.
+                unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec only prctl is called, which is a plain system call.
+        unsafe { command.pre_exec(drop_all) };
+    }
+    command.output().expect("sockleak can be started")
+}
+
+#[test]
+fn missing_privileges_are_named_with_their_fix() {
+    for arguments in [&["watch", "-d", "1"][..], &["snapshot"]] {
+        let output = without_privileges(arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {said}");
+        assert!(said.starts_with("sockleak: "), "{said}");
+        assert!(said.contains("CAP_BPF"), "{said}");
+        let fix = said.lines().find(|line| line.starts_with("fix: "));
+        assert!(fix.is_some_and(|fix| fix.contains("sudo")), "{said}");
+        assert_eq!(text(&output.stdout), "", "{arguments:?}");
+    }
+    let output = without_privileges(&["snapshot", "--no-bpf", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    validate(&text(&output.stdout)).expect("it is valid");
+    let output = without_privileges(&["probes", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let object = validate(&text(&output.stdout)).expect("it is valid");
+    let problems = object["problems"].as_array().expect("a list");
+    assert!(
+        problems.iter().any(|problem| problem["fatal"] == true),
+        "{object}"
+    );
 }
 
 /// The first reader of a pipe goes after one line, as `head -1` does.

@@ -18,7 +18,7 @@ pub enum Failure {
     Usage(String),
 
     /// This kernel or these privileges do not allow it: exit status 3.
-    #[error("{what}; to fix it: {fix}")]
+    #[error("{what}\nfix: {fix}")]
     NotAllowed {
         /// The missing capability or setting.
         what: String,
@@ -89,7 +89,7 @@ mod tests {
         let error = anyhow!(not_allowed()).context("cannot trace");
         assert_eq!(
             format!("{error:#}"),
-            "cannot trace: CAP_BPF is missing; to fix it: sudo sockleak"
+            "cannot trace: CAP_BPF is missing\nfix: sudo sockleak"
         );
     }
 }

@@ -40,7 +40,11 @@ pub fn put(page: &mut Page, look: &SnapshotReport) {
 
     if look.processes.is_empty() {
         page.gap();
-        page.line(Style::Normal, "No process holds a TCP socket.");
+        let text = match look.complete {
+            true => "No process holds a TCP socket.",
+            false => "No process that could be read holds a TCP socket.",
+        };
+        page.line(Style::Normal, text);
     } else {
         page.gap();
         processes::put_classes(page, look.processes.iter());
@@ -66,9 +70,10 @@ fn put_closed(page: &mut Page, look: &SnapshotReport) {
         .any(|process| process.shared > 0 && of(process) > 0);
     let closed = unbound.saturating_add(bound);
     if closed == 0 {
-        let text = match look.seen {
-            0 => "none",
-            _ => "none: every socket is listening, connecting or connected",
+        let text = match (look.complete, look.seen) {
+            (false, _) => "none seen, but not every process could be read",
+            (true, 0) => "none",
+            (true, _) => "none: every socket is listening, connecting or connected",
         };
         page.labelled(0, "closed", TEXT, Style::Normal, text);
         return;
