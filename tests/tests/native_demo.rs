@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
 use sockleak::demo::{GroundTruth, Launcher, SCENARIOS, find};
 use sockleak_tests::oracle::{hashed_by_state, tcp_descriptors};
 
@@ -107,36 +109,108 @@ fn inhabitants(netns: u32) -> BTreeSet<u32> {
     found
 }
 
-/// The parent of this test is a process of its own, which is killed without warning.
-#[test]
-fn nothing_outlives_a_killed_parent() {
-    if launcher().is_none() {
-        return;
-    }
-    let mut parent = Command::new(env!("CARGO_BIN_EXE_workload"))
-        .args(["hold-demo", "healthy"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("start");
-    let mut line = String::new();
-    let output = parent.stdout.take().expect("stdout");
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).expect("line");
-    let netns: u32 = line
-        .trim()
-        .parse()
-        .unwrap_or_else(|_| panic!("said {line:?}"));
-    let before = inhabitants(netns);
-    assert!(before.len() >= 8, "{before:?}");
-
-    parent.kill().expect("kill");
-    parent.wait().expect("wait");
+/// Waits until nobody lives in the namespace any more.
+fn deserted(netns: u32) {
     let begin = Instant::now();
     while !inhabitants(netns).is_empty() {
         let left = inhabitants(netns);
         assert!(
-            begin.elapsed() < Duration::from_secs(10),
+            begin.elapsed() < Duration::from_secs(30),
             "{left:?} live on"
         );
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn sockleak(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sockleak-under-test"));
+    command.args(arguments).stdout(Stdio::piped());
+    command
+}
+
+/// Starts `sockleak demo NAME --hold --json` and returns it with its namespace.
+fn held(name: &str) -> (Child, u32) {
+    let mut demo = sockleak(&["demo", name, "--hold", "--json"])
+        .spawn()
+        .expect("start");
+    let mut line = String::new();
+    let output = demo.stdout.take().expect("stdout");
+    BufReader::new(output).read_line(&mut line).expect("line");
+    let object: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    let netns = object["truth"]["netns"].as_u64().expect("netns");
+    (demo, u32::try_from(netns).expect("an inode number"))
+}
+
+#[test]
+fn nothing_outlives_a_demo_that_is_ended_or_killed() {
+    if launcher().is_none() {
+        return;
+    }
+    for (name, signal) in [
+        ("healthy", Signal::TERM),
+        ("healthy", Signal::INT),
+        ("healthy", Signal::KILL),
+        ("closed-leak", Signal::KILL),
+    ] {
+        let (mut demo, netns) = held(name);
+        let before = inhabitants(netns);
+        assert!(before.len() >= 7, "{before:?}");
+        let pid = Pid::from_child(&demo);
+        rustix::process::kill_process(pid, signal).expect("kill");
+        let status = demo.wait().expect("wait");
+        assert_eq!(status.success(), signal != Signal::KILL, "{status}");
+        deserted(netns);
+    }
+}
+
+/// The whole command: the incident, the report, and that they agree.
+#[test]
+fn every_demo_agrees_with_its_report() {
+    if launcher().is_none() {
+        return;
+    }
+    for scenario in SCENARIOS {
+        let output = sockleak(&["demo", scenario.name, "--json"])
+            .output()
+            .expect("run");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        if output.status.code() == Some(3) {
+            eprintln!(
+                "SKIP: demo {}: this kernel does not allow tracing",
+                scenario.name
+            );
+            continue;
+        }
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        let [end, demo] = &lines[..] else {
+            panic!("{text}")
+        };
+        assert_eq!(
+            (&end["type"], &demo["type"]),
+            (&"end".into(), &"demo".into())
+        );
+        assert_eq!(demo["equal"], true, "{}", demo["check"]["wrong"]);
+        assert_eq!(output.status.code(), Some(0));
+        let accused = end["leaks"].as_array().expect("leaks").len();
+        assert_eq!(accused == 0, scenario.name == "healthy", "{}", end["leaks"]);
+    }
+}
+
+#[test]
+fn an_unknown_demo_is_a_usage_error() {
+    let output = sockleak(&["demo", "no-such-incident"])
+        .output()
+        .expect("run");
+    assert_eq!(output.status.code(), Some(2));
+    let list = sockleak(&["demo"]).output().expect("run");
+    assert_eq!(
+        String::from_utf8(list.stdout)
+            .expect("UTF-8")
+            .lines()
+            .count(),
+        SCENARIOS.len()
+    );
 }

@@ -77,7 +77,7 @@ pub enum Command {
 pub struct WatchArgs {
     // Five seconds: what leaks grows over minutes, and each report looks at every descriptor of
     // the host, which takes up to 0.1 s where there are 100,000 sockets (2 % of a core then).
-    /// Time between reports.
+    /// Time between reports; SIGUSR1 asks for one at once.
     #[arg(short, long, value_name = "DUR", default_value = "5s", value_parser = duration::interval)]
     pub interval: Duration,
 

@@ -1,10 +1,8 @@
 //! A program that misbehaves on purpose and says exactly how: `workload NAME [--count=N]
 //! [--processes=N] [--family=4|6]`. See the library's `workload` module.
 
-use std::process::ExitCode;
-
-use anyhow::Context as _;
 use sockleak_tests::workload::{WORKLOADS, run};
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // The demos' actors, for tests that start demos.
@@ -18,25 +16,11 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let outcome = match arguments.as_slice() {
-        [command, name] if command == "hold-demo" => hold_demo(name),
-        _ => run(&arguments),
-    };
-    match outcome {
+    match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("workload: {error:#}");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Starts a demo, prints the inode number of its network namespace and waits to be killed.
-fn hold_demo(name: &str) -> anyhow::Result<()> {
-    let scenario = sockleak::demo::find(name).context("there is no such demo")?;
-    let running = scenario.start(&sockleak::demo::Launcher::this_binary())?;
-    println!("{}", running.netns());
-    loop {
-        std::thread::park();
     }
 }

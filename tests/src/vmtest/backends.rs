@@ -48,6 +48,9 @@ pub(super) fn run(setting: &Setting, suite: &mut Suite) {
             older_leak(setting, backend)
         });
         suite.test(&format!("{backend}/healthy"), || healthy(setting, backend));
+        suite.test(&format!("{backend}/full-map"), || {
+            full_map(setting, backend)
+        });
         suite.test(&format!("{backend}/sigkill"), || sigkill(setting, backend));
     }
 }
@@ -213,6 +216,34 @@ fn healthy(setting: &Setting, backend: &str) -> anyhow::Result<Outcome> {
     }
     loss::check(&end)?;
     super::totals::balanced(setting, &end)?;
+    Ok(Outcome::Pass)
+}
+
+/// More sockets than the map has room for: a counted loss that is said aloud, and the inventory
+/// still knows every socket.
+fn full_map(setting: &Setting, backend: &str) -> anyhow::Result<Outcome> {
+    let started = Watch::start(setting, backend, &["--max-sockets=100"])?;
+    let mut watch = started.map_err(|refusal| anyhow::anyhow!("refused: {}", refusal.stderr))?;
+    let mut driver = setting.workload(&["unbound-leak", "--count=1000", "--processes=1"])?;
+    let leaked = driver.must_phase()?;
+    let interval = watch.now()?;
+    compare::holdings(&interval, &leaked)?;
+    let full = interval["loss"]["sockets_full"]
+        .as_u64()
+        .context("no counter")?;
+    ensure!(
+        full >= 900,
+        "100 of 1000 sockets fit, but only {full} were lost"
+    );
+    driver.quit()?;
+    let (end, _) = watch.stop()?;
+    // What was not recorded is counted all the same.
+    super::totals::balanced(setting, &end)?;
+    let coverage = end["coverage"].to_string();
+    ensure!(
+        coverage.contains("--max-sockets"),
+        "no remedy is given: {coverage}"
+    );
     Ok(Outcome::Pass)
 }
 
