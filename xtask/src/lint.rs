@@ -124,6 +124,7 @@ fn invariants(root: &Path) -> Result<()> {
     let mut count = 0_usize;
     let mut files = Vec::new();
     walk(root, &mut files)?;
+    let tests = test_only(&files);
     for file in files {
         let Ok(text) = fs::read_to_string(&file) else {
             continue;
@@ -131,7 +132,7 @@ fn invariants(root: &Path) -> Result<()> {
         let path = file.strip_prefix(root).unwrap_or(&file).to_string_lossy();
         let mut findings = rules::check_machine_paths(&text, &private);
         if path.ends_with(".rs") {
-            findings.extend(rules::check_rust(&path, &text));
+            findings.extend(rules::check_rust(&path, &text, is_below(&file, &tests)));
         }
         for finding in &findings {
             eprintln!("{path}:{}: {}", finding.line, finding.message);
@@ -153,6 +154,37 @@ fn private_paths(root: &Path) -> Vec<String> {
         .filter(|path| path.parent().is_some())
         .map(|path| format!("{}/", path.display()))
         .collect()
+}
+
+/// Modules (without `.rs`) that only tests compile.
+fn test_only(files: &[PathBuf]) -> Vec<PathBuf> {
+    let mut modules = Vec::new();
+    for file in files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|ext| ext == "rs"))
+    {
+        let Ok(text) = fs::read_to_string(file) else {
+            continue;
+        };
+        let own = file.with_extension("");
+        let dir = match own.file_name().and_then(|name| name.to_str()) {
+            Some("mod" | "lib" | "main") => own.parent().unwrap_or(&own).to_owned(),
+            _ => own,
+        };
+        let code = source::code_only(&text);
+        modules.extend(
+            source::test_modules(&code)
+                .into_iter()
+                .map(|name| dir.join(name)),
+        );
+    }
+    modules
+}
+
+/// Whether a file is one of these modules or below one.
+fn is_below(file: &Path, modules: &[PathBuf]) -> bool {
+    let own = file.with_extension("");
+    modules.iter().any(|module| own.starts_with(module))
 }
 
 /// Files that belong to the repository: everything but build output, history and caches.

@@ -232,6 +232,24 @@ pub fn child_modules(code: &str) -> Vec<&str> {
         .collect()
 }
 
+/// Names of the modules in files of their own that exist only in tests: `#[cfg(test)] mod name;`.
+pub fn test_modules(code: &str) -> Vec<&str> {
+    code.split("#[cfg(test)]")
+        .skip(1)
+        .filter_map(|after| {
+            let name = after
+                .trim_start()
+                .strip_prefix("mod ")?
+                .split_once(';')?
+                .0
+                .trim();
+            is_word(name)
+                .then_some(name)
+                .filter(|name| !name.contains(char::is_whitespace))
+        })
+        .collect()
+}
+
 fn is_word(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
@@ -310,6 +328,13 @@ mod tests {
                 import: false
             }]
         );
+    }
+
+    #[test]
+    fn modules_are_told_apart_by_what_they_are_for() {
+        let code = "mod a;\n#[cfg(test)]\nmod fixtures;\n#[cfg(test)]\nmod tests { fn f() { g(); } }\npub mod b {}";
+        assert_eq!(child_modules(code), ["a", "fixtures", "tests", "b"]);
+        assert_eq!(test_modules(code), ["fixtures"]);
     }
 
     #[test]
