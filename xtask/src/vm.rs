@@ -82,27 +82,24 @@ pub fn run(root: &Path, options: &Options) -> Result<ExitCode> {
     for file in &options.files {
         files.push(parse_file(file)?);
     }
-    let mut wanted = vec![INIT];
-    wanted.extend(guest_build::by_name(program));
-    let mut built = guest_build::build(root, &wanted, profile)?.into_iter();
-    let init = built.next().context("init was not built")?;
+    let ours = guest_build::by_name(program);
+    let wanted: Vec<_> = std::iter::once(INIT).chain(ours.iter().copied()).collect();
+    let mut built = guest_build::build(root, &wanted, profile)?;
+    let init = built.remove(0);
 
     let in_guest = if files.iter().any(|(_, guest)| guest == program) {
         program.clone()
     } else {
-        let host = match built.next() {
-            Some(path) => path,
-            None => host_program(program)?,
-        };
-        let name = host
-            .file_name()
-            .and_then(|name| name.to_str())
-            .context("the program has no name")?;
-        let place = format!("/bin/{name}");
-        if !files.iter().any(|(_, guest)| *guest == place) {
-            files.push((host.clone(), place.clone()));
+        if built.is_empty() {
+            built.push(host_program(program)?);
         }
-        place
+        for host in &built {
+            let place = in_bin(host)?;
+            if !files.iter().any(|(_, guest)| *guest == place) {
+                files.push((host.clone(), place));
+            }
+        }
+        in_bin(&built[0])?
     };
     let content = Content {
         init,
@@ -174,15 +171,16 @@ fn parse_file(text: &str) -> Result<(PathBuf, String)> {
     let guest = match guest {
         Some(guest) if guest.starts_with('/') => guest.to_owned(),
         Some(guest) => bail!("--file {text}: `{guest}` is not an absolute path of the guest"),
-        None => {
-            let name = host
-                .file_name()
-                .and_then(|name| name.to_str())
-                .context("a file to copy has no name")?;
-            format!("/bin/{name}")
-        }
+        None => in_bin(&host)?,
     };
     Ok((host, guest))
+}
+
+/// Where a file of the host goes in a guest unless a place is given.
+fn in_bin(host: &Path) -> Result<String> {
+    let name = host.file_name().and_then(|name| name.to_str());
+    let name = name.with_context(|| format!("{} has no usable file name", host.display()))?;
+    Ok(format!("/bin/{name}"))
 }
 
 fn host_program(word: &str) -> Result<PathBuf> {
