@@ -145,13 +145,15 @@ fn invariants(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Directories that only this machine has: where the workspace lies and the user's home.
+/// Directories that only this machine has: the workspace, what it lies in if that is specific enough
+/// (`/src` is not), and the user's home.
 fn private_paths(root: &Path) -> Vec<String> {
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    [root.parent().map(Path::to_owned), home]
+    let home = home.filter(|home| home.starts_with("/home") || home == Path::new("/root"));
+    let around = root.parent().filter(|dir| dir.components().count() > 2);
+    [Some(root), around, home.as_deref()]
         .into_iter()
         .flatten()
-        .filter(|path| path.parent().is_some())
         .map(|path| format!("{}/", path.display()))
         .collect()
 }

@@ -40,7 +40,7 @@ pub struct Options {
     #[arg(long)]
     quick: bool,
     /// Seconds until a guest is stopped.
-    #[arg(long, default_value_t = 900)]
+    #[arg(long, default_value_t = 1200)]
     timeout: u64,
 }
 

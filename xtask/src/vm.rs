@@ -124,22 +124,17 @@ pub fn run(root: &Path, options: &Options) -> Result<ExitCode> {
     let qemu = Qemu::provide()?;
     note(format!("booting {}", kernel.release));
     let timeout = Duration::from_secs(options.timeout);
+    let mut streams = Streams::default();
     let outcome = guest::run(
         &qemu,
         &kernel,
         &machine,
         &content,
         timeout,
-        |kind, bytes| {
-            // A closed pipe on our side must not end the guest's run.
-            let _ = match kind {
-                Kind::Stdout => std::io::stdout()
-                    .write_all(bytes)
-                    .and_then(|()| std::io::stdout().flush()),
-                _ => std::io::stderr().write_all(bytes),
-            };
-        },
-    )?;
+        |kind, bytes| streams.take(kind, bytes),
+    );
+    streams.finish();
+    let outcome = outcome?;
     if options.dmesg {
         eprintln!("{}", outcome.kernel_log);
     }
@@ -157,6 +152,34 @@ pub fn run(root: &Path, options: &Options) -> Result<ExitCode> {
         );
     }
     Ok(ExitCode::from(u8::try_from(outcome.status).unwrap_or(1)))
+}
+
+/// Passes the command's streams on: standard output byte for byte as it comes, standard error by whole
+/// lines, so that on one terminal it does not tear lines of the other.
+#[derive(Default)]
+struct Streams {
+    errors: Vec<u8>,
+}
+
+impl Streams {
+    fn take(&mut self, kind: Kind, bytes: &[u8]) {
+        // A closed pipe on our side must not end the guest's run, so failures to write are not errors.
+        if kind == Kind::Stdout {
+            let mut out = std::io::stdout();
+            let _ = out.write_all(bytes).and_then(|()| out.flush());
+            return;
+        }
+        self.errors.extend_from_slice(bytes);
+        if let Some(end) = self.errors.iter().rposition(|byte| *byte == b'\n') {
+            let rest = self.errors.split_off(end + 1);
+            let _ = std::io::stderr().write_all(&self.errors);
+            self.errors = rest;
+        }
+    }
+
+    fn finish(&mut self) {
+        let _ = std::io::stderr().write_all(&std::mem::take(&mut self.errors));
+    }
 }
 
 /// `HOST[:GUEST]`.

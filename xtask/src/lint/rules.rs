@@ -87,7 +87,7 @@ pub fn check_rust(path: &str, text: &str, only_for_tests: bool) -> Vec<Finding> 
 pub fn check_machine_paths(text: &str, private: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        if let Some(path) = private.iter().find(|path| line.contains(path.as_str())) {
+        if let Some(path) = private.iter().find(|path| begins_in(line, path)) {
             findings.push(Finding {
                 line: number + 1,
                 message: format!(
@@ -98,6 +98,14 @@ pub fn check_machine_paths(text: &str, private: &[String]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether `line` has `path` where a path begins, not in the middle of a longer one.
+fn begins_in(line: &str, path: &str) -> bool {
+    line.match_indices(path).any(|(at, _)| {
+        let before = line.get(..at).and_then(|text| text.chars().next_back());
+        before.is_none_or(|c| !c.is_alphanumeric() && !"._-/".contains(c))
+    })
 }
 
 fn is_pure(path: &str) -> bool {
@@ -251,6 +259,6 @@ mod tests {
             check_machine_paths("a\nb /some/where/x\n", &private).len(),
             1
         );
-        assert!(check_machine_paths("/proc/net/tcp\n", &private).is_empty());
+        assert!(check_machine_paths("/proc/net/tcp a/some/where/x\n", &private).is_empty());
     }
 }

@@ -87,9 +87,10 @@ impl GuestTest {
         let mut words = self.name.split(['/', ':', '.', ' ', '=', '(', ')']);
         words
             .find_map(|word| {
-                super::table::BACKENDS
-                    .into_iter()
-                    .find(|backend| *backend == word)
+                super::table::BACKENDS.into_iter().find(|backend| {
+                    word.strip_suffix(backend)
+                        .is_some_and(|rest| rest.is_empty() || rest.ends_with('-'))
+                })
             })
             .unwrap_or("other")
     }
@@ -137,7 +138,7 @@ mod tests {
             (fail.name.as_str(), fail.backend(), fail.tally.failed),
             ("kprobe/accept", "kprobe", 1)
         );
-        let skip = GuestTest::parse("SKIP snapshot no-bpf: no tcp_diag").unwrap();
+        let skip = GuestTest::parse("SKIP snapshot-no-bpf/named: no tcp_diag").unwrap();
         assert_eq!((skip.backend(), skip.tally.skipped), ("no-bpf", 1));
         assert_eq!(GuestTest::parse("PASS healthy").unwrap().backend(), "other");
         assert_eq!(GuestTest::parse("Passing through"), None);
