@@ -265,7 +265,7 @@ fn every_state_is_classified() {
     }
     // No other descriptor is taken for TCP: not UDP, Unix sockets, pipes, or idle MPTCP.
     assert_eq!(look.count(holder.pid()), total);
-    assert_eq!(look.outcome.mptcp_closed >= 1, has_mptcp);
+    assert_eq!(look.outcome.mptcp_hidden >= 1, has_mptcp);
     let twice: BTreeSet<u64> = holder
         .named("dup")
         .iter()

@@ -41,9 +41,9 @@ pub struct Outcome {
     pub denied: u64,
     /// Processes that ended during the look.
     pub vanished: u64,
-    /// MPTCP sockets without a connection. The TCP socket that each may have inside is not
-    /// visible from here and not in `descriptors`.
-    pub mptcp_closed: u64,
+    /// MPTCP sockets without a visible TCP socket inside: those that are not connected, where it
+    /// is made late or has no port, and those in namespaces that could not be dumped.
+    pub mptcp_hidden: u64,
     /// What is missing or uncertain in the result, one printable sentence each; empty means
     /// that every process was seen and every socket classified exactly.
     pub incomplete: Vec<String>,
@@ -98,9 +98,8 @@ impl<F: FnMut(HeldSocket)> Scan<F> {
     fn match_dumps(&mut self) {
         let inodes: Vec<u32> = self.walked.namespaces.inodes().collect();
         for inode in inodes {
-            if let Err(error) = self.match_dump(inode) {
-                self.gaps.undumped.push((inode, error));
-            }
+            // Without a dump every socket of the namespace is asked itself.
+            let _ = self.match_dump(inode);
         }
     }
 
@@ -213,7 +212,7 @@ impl<F: FnMut(HeldSocket)> Scan<F> {
                 return self.give(group, &Found::from_dump(&socket, netns, !is_tcp));
             }
             if !is_tcp {
-                self.outcome.mptcp_closed += u64::from(silence != Silence::Gone || copy.is_some());
+                self.outcome.mptcp_hidden += u64::from(silence != Silence::Gone || copy.is_some());
                 return;
             }
         }
