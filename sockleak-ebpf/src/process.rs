@@ -59,7 +59,7 @@ fn first_sight(key: &ProcessKey) -> Option<*mut ProcessStats> {
         pad: 0,
         comm,
     };
-    match PROCESSES.insert(key, &stats, BPF_NOEXIST) {
+    match PROCESSES.insert(key, stats, BPF_NOEXIST) {
         // Another thread of the process was faster.
         Ok(()) => bpf_debug!("process {} seen first, netns {}", key.tgid, netns),
         Err(error) if error == -EEXIST => {}

@@ -171,9 +171,12 @@ fn every_type_is_read_as_bpftool_reads_it() -> Result<()> {
     Ok(())
 }
 
+/// Where a member lies, in bits, in each struct of one name.
+type Places = BTreeSet<(u32, u32, u32)>;
+
 fn members(dump: &Dump, btf: &Btf<'_>) -> Result<usize> {
     // What the structs of one name say, by member.
-    let mut structs: BTreeMap<&str, BTreeMap<&str, BTreeSet<(u32, u32, u32)>>> = BTreeMap::new();
+    let mut structs: BTreeMap<&str, BTreeMap<&str, Places>> = BTreeMap::new();
     for ty in dump.named(&["STRUCT", "UNION"]) {
         let members = structs.entry(&ty.name).or_default();
         for member in ty.members.iter().filter(|member| member.name != "(anon)") {

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    build_bpf::{build, committed},
+    build_bpf::{self, build},
     cache,
     cmd::note,
     manifest::{self, Manifest, ObjectFile},
@@ -20,22 +20,13 @@ use crate::{
 /// target directory, and compares bytes.
 pub fn run(root: &Path) -> Result<()> {
     let start = Instant::now();
-    let dir = committed(root);
+    let dir = build_bpf::committed(root);
     let manifest = Manifest::read(&dir.join("manifest.json")).context(
         "there is no committed BPF object to check; make it with `cargo xtask build-bpf`",
     )?;
     check_sources(root, &manifest)?;
 
-    let toolchain = Toolchain::provide()?;
-    if toolchain.version() != manifest.rustc {
-        bail!(
-            "the committed object was made by {}, this is {}: rebuild it with `cargo xtask build-bpf` and commit it",
-            manifest.rustc,
-            toolchain.version()
-        );
-    }
-    let scratch = Scratch::new()?;
-    copy_workspace(root, &scratch.0)?;
+    let mut committed = Vec::new();
     for (name, expected) in &manifest.objects {
         let arch = name
             .strip_prefix("sockleak-")
@@ -52,6 +43,20 @@ pub fn run(root: &Path) -> Result<()> {
                 file.display()
             );
         }
+        committed.push((arch, name, file, bytes));
+    }
+
+    let toolchain = Toolchain::provide()?;
+    if toolchain.version() != manifest.rustc {
+        bail!(
+            "the committed object was made by {}, this is {}: rebuild it with `cargo xtask build-bpf` and commit it",
+            manifest.rustc,
+            toolchain.version()
+        );
+    }
+    let scratch = Scratch::new()?;
+    copy_workspace(root, &scratch.0)?;
+    for (arch, name, file, bytes) in committed {
         let rebuilt = build(
             &scratch.0,
             &toolchain,

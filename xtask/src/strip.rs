@@ -12,7 +12,7 @@ pub fn strip_debug(object: &[u8]) -> Result<Vec<u8>> {
     let mut elf =
         Builder::read64(object).context("the linker's output is not a 64-bit ELF file")?;
     for section in &mut elf.sections {
-        section.delete = is_debug(&section.name);
+        section.delete = is_debug(&section.name) || is_btf_relocation(&section.name);
     }
     let dropped: Vec<_> = elf
         .sections
@@ -56,6 +56,12 @@ pub fn strip_debug(object: &[u8]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
+/// BTF holds the values that these relocations would write, and loaders (aya, libbpf) read only those; a
+/// linker that moves code would need them, but nothing is linked after this.
+fn is_btf_relocation(name: &[u8]) -> bool {
+    matches!(name, b".rel.BTF" | b".rel.BTF.ext")
+}
+
 fn is_debug(name: &[u8]) -> bool {
     let name = name
         .strip_prefix(b".rela")
@@ -83,6 +89,8 @@ mod tests {
         ] {
             assert!(!is_debug(name));
         }
+        assert!(is_btf_relocation(b".rel.BTF.ext"));
+        assert!(!is_btf_relocation(b".BTF.ext") && !is_btf_relocation(b".relfentry"));
     }
 
     #[test]
