@@ -52,6 +52,9 @@ pub(super) fn run(setting: &Setting, suite: &mut Suite) {
             full_map(setting, backend)
         });
         suite.test(&format!("{backend}/sigkill"), || sigkill(setting, backend));
+        suite.test(&format!("{backend}/sigkill-any-time"), || {
+            sigkill_any_time(setting, backend)
+        });
     }
 }
 
@@ -291,5 +294,39 @@ fn sigkill(setting: &Setting, backend: &str) -> anyhow::Result<Outcome> {
             .count()
     });
     ensure!(pinned == 0, "{pinned} pins are left");
+    Ok(Outcome::Pass)
+}
+
+/// The same while it is still probing, loading or attaching.
+fn sigkill_any_time(setting: &Setting, backend: &str) -> anyhow::Result<Outcome> {
+    if !setting.guest {
+        let why = "others load BPF programs on this machine, too, so nobody knows whose are left";
+        return Ok(Outcome::Skip(why.to_owned()));
+    }
+    let kinds = [Kind::Program, Kind::Link];
+    let before: Vec<_> = kinds
+        .into_iter()
+        .map(bpf_ids::all)
+        .collect::<Result<_, _>>()?;
+    for delay in [5, 20, 50, 100, 200, 300, 500, 700, 1000, 1500, 2000, 3000] {
+        let mut child = std::process::Command::new(&setting.sockleak)
+            .args(["watch", "--json", "-i", "100ms", "--backend", backend])
+            .stdout(std::process::Stdio::null())
+            .spawn()?;
+        std::thread::sleep(Duration::from_millis(delay));
+        child.kill()?;
+        child.wait()?;
+        for (kind, before) in kinds.into_iter().zip(&before) {
+            let begin = Instant::now();
+            while bpf_ids::all(kind)? != *before {
+                ensure!(
+                    begin.elapsed() < setting.patience,
+                    "after {delay} ms: {kind:?} ids before {before:?}, after {:?}",
+                    bpf_ids::all(kind)?
+                );
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
     Ok(Outcome::Pass)
 }

@@ -12,6 +12,9 @@ const METHODS: [(&str, &[&str]); 2] = [
     ("snapshot-no-bpf", &["snapshot", "--json", "--no-bpf"]),
 ];
 
+/// Workloads with sockets that no descriptor shows, or that several processes share.
+const HIDDEN: [&str; 5] = ["forked", "passed", "accept-queue", "orphans", "mptcp"];
+
 pub(super) fn run(setting: &Setting, suite: &mut Suite) {
     suite.test("probes", || probes(setting));
     for (method, arguments) in METHODS {
@@ -21,6 +24,11 @@ pub(super) fn run(setting: &Setting, suite: &mut Suite) {
             });
         }
         for (index, (workload, ..)) in WORKLOADS.iter().enumerate() {
+            // The tests of `watch` take the same inventory in every phase of every workload;
+            // what only a snapshot explains is left for here.
+            if method == "snapshot" && !HIDDEN.contains(workload) {
+                continue;
+            }
             // Both families take turns; the watch tests run all with both.
             let family = ["--family=4", "--family=6"][index % 2];
             suite.test(&format!("{method}/small/{workload}"), || {

@@ -9,6 +9,7 @@ mod agent;
 mod backends;
 mod bpf_ids;
 mod compare;
+mod crippled;
 mod hostile;
 mod looks;
 mod loss;
@@ -26,8 +27,16 @@ use suite::Suite;
 /// First argument with which the test program plays a workload.
 pub const WORKLOAD_COMMAND: &str = "__workload";
 
+/// First argument with which the test program gives something up and becomes sockleak.
+const CRIPPLED_COMMAND: &str = "__without";
+
 /// Runs the tests whose names contain one of `filters`, all without filters.
 pub fn main(filters: &[String]) -> ExitCode {
+    if let Some((command, rest)) = filters.split_first()
+        && command == CRIPPLED_COMMAND
+    {
+        return crippled::exec(rest);
+    }
     let setting = match Setting::find() {
         Ok(setting) => setting,
         Err(error) => {
@@ -40,5 +49,6 @@ pub fn main(filters: &[String]) -> ExitCode {
     looks::run(&setting, &mut suite);
     backends::run(&setting, &mut suite);
     hostile::run(&setting, &mut suite);
+    crippled::run(&setting, &mut suite);
     suite.finish()
 }
