@@ -113,7 +113,7 @@ impl Session {
         } else {
             (None, None)
         };
-        let reading = settled(&maps)?;
+        let reading = settled(&maps, &attached)?;
         let baseline = Baseline::new(
             reading.at_ns,
             reading.before,
@@ -217,9 +217,9 @@ impl Session {
 
     fn observe(&mut self, with_inventory: bool, patient: bool) -> Result<ProcessInfos> {
         let reading = if patient {
-            settled(&self.maps)?
+            settled(&self.maps, &self.attached)?
         } else {
-            read(&self.maps)?
+            read(&self.maps, &self.attached)?
         };
         let KernelProcesses {
             counters,
@@ -416,10 +416,10 @@ fn shortfalls(counters: &Counters, options: &LoadOptions) -> Vec<String> {
     lines
 }
 
-fn read(maps: &KernelMaps) -> Result<Reading> {
-    let before = maps.counters()?;
+fn read(maps: &KernelMaps, attached: &Attached) -> Result<Reading> {
+    let before = counted(maps, attached)?;
     let sockstat = sockstat::read()?;
-    let after = maps.counters()?;
+    let after = counted(maps, attached)?;
     Ok(Reading {
         at_ns: clock::monotonic_ns(),
         before,
@@ -428,16 +428,25 @@ fn read(maps: &KernelMaps) -> Result<Reading> {
     })
 }
 
+/// What the programs have counted, and what they would have if the kernel had let them run.
+fn counted(maps: &KernelMaps, attached: &Attached) -> Result<Counters> {
+    let mut counters = maps.counters()?;
+    let unseen = attached.unseen();
+    counters.allocated += unseen.created;
+    counters.destroyed_unknown += unseen.destroyed;
+    Ok(counters)
+}
+
 /// Reads until nothing moves while reading, or patience ends; then the calmest of the readings.
-fn settled(maps: &KernelMaps) -> Result<Reading> {
-    let mut calmest = read(maps)?;
+fn settled(maps: &KernelMaps, attached: &Attached) -> Result<Reading> {
+    let mut calmest = read(maps, attached)?;
     for _ in 0..ATTEMPTS {
         let moved = tracker::moved(&calmest.before, &calmest.after);
         if moved == 0 {
             break;
         }
         thread::sleep(PAUSE);
-        let next = read(maps)?;
+        let next = read(maps, attached)?;
         if tracker::moved(&next.before, &next.after) <= moved {
             calmest = next;
         }

@@ -390,6 +390,12 @@ impl Attached {
             .collect()
     }
 
+    /// Births and deaths among the skipped runs.
+    pub fn unseen(&self) -> misses::Unseen {
+        let missed = self.runs();
+        misses::Unseen::of(missed.map(|(name, runs)| (name, runs.misses.unwrap_or(0))))
+    }
+
     /// Time spent in all programs, ns; `None` unless kernel.bpf_stats_enabled.
     pub fn run_time_ns(&self) -> Option<u64> {
         let total = self.runs().map(|(_, runs)| runs.run_time_ns).sum();

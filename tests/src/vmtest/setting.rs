@@ -16,6 +16,8 @@ pub(super) struct Setting {
     /// A guest that belongs to us alone (`SOCKLEAK_GUEST`): nobody else makes sockets or loads
     /// programs, and its kernel offers every backend.
     pub(super) guest: bool,
+    /// Version of the running kernel, for what a kernel can be asked only by its version.
+    pub(super) kernel: (u32, u32),
     /// Sockets per process in the tests that want many.
     pub(super) many: usize,
     /// How long to wait for what should happen at once.
@@ -44,9 +46,16 @@ impl Setting {
             Ok(text) => text.parse().context("SOCKLEAK_MANY is not a number")?,
             Err(_) => 10_000,
         };
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+        let mut numbers = release
+            .split(['.', '-'])
+            .map_while(|part| part.parse().ok());
+        let kernel = (numbers.next().zip(numbers.next()))
+            .with_context(|| format!("cannot understand kernel release {release:?}"))?;
         Ok(Self {
             sockleak,
             guest,
+            kernel,
             many,
             patience: Duration::from_secs(if guest { 120 } else { 30 }),
         })
