@@ -52,12 +52,19 @@ pub const VMTEST: Program = Program {
     name: "vmtest",
 };
 
+/// The workload of the benchmarks.
+pub const ROUNDS: Program = Program {
+    package: "sockleak-tests",
+    name: "rounds",
+};
+
 /// The programs a bare word of a guest's command line means, the one to run first; none if it is not ours.
 pub fn by_name(name: &str) -> &'static [Program] {
     match name {
         "sockleak" => &[SOCKLEAK],
         // The tests run sockleak.
         "vmtest" => &[VMTEST, SOCKLEAK],
+        "rounds" => &[ROUNDS],
         _ => &[],
     }
 }

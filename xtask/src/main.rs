@@ -1,6 +1,7 @@
 //! `cargo xtask`: builds the BPF object, checks the tree, runs the tests and the kernel matrix.
 
 mod apt;
+mod bench;
 mod build_bpf;
 mod bundle;
 mod cache;
@@ -37,6 +38,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure what sockleak costs.
+    Bench(bench::Options),
     /// Compile the eBPF programs and write the objects that are committed.
     BuildBpf(build_bpf::Options),
     /// Rebuild the committed objects elsewhere and compare bytes.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<ExitCode> {
     let root = workspace_root()?;
     match command {
+        Command::Bench(options) => bench::run(&root, &options)?,
         Command::BuildBpf(options) => build_bpf::run(&root, &options)?,
         Command::CheckBpf => check_bpf::run(&root)?,
         Command::Lint => lint::run(&root)?,

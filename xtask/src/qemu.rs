@@ -81,12 +81,16 @@ impl Machine {
         // KVM is never used: stock kernels hang under it on the nested machines this has to run on.
         if self.icount {
             command.args(["-accel", "tcg", "-icount", "shift=0,sleep=off", "-smp", "1"]);
+            // Nothing in the guest depends on when or where it runs: neither its clock nor its seeds.
+            command.args(["-rtc", "base=2026-01-01,clock=vm", "-seed", "1"]);
+            command.args(["-cpu", "max,rdrand=off,rdseed=off,erms=off,fsrm=off"]);
         } else {
             command.args(["-accel", "tcg,thread=multi", "-smp", &self.smp.to_string()]);
+            command.args(["-cpu", "max"]);
         }
         let append = format!("console=ttyS0 quiet panic=-1 rdinit=/init {}", self.append);
         command
-            .args(["-cpu", "max", "-m", &self.mem])
+            .args(["-m", &self.mem])
             .args([
                 "-display",
                 "none",

@@ -1,0 +1,31 @@
+//! `cargo xtask bench`: what sockleak costs, in figures that anyone can reprint.
+
+mod figures;
+mod hollow;
+mod overhead;
+mod table;
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Instructions that each backend adds to a round of socket work, in guests that count them.
+    Overhead(overhead::Options),
+}
+
+/// Runs the subcommand.
+pub fn run(root: &Path, options: &Options) -> Result<()> {
+    match &options.what {
+        What::Overhead(options) => overhead::run(root, options),
+    }
+}

@@ -1,0 +1,218 @@
+//! `cargo xtask bench overhead`: instructions that watching adds to a round of socket work.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use super::{
+    figures::{self, Runs},
+    hollow, table,
+};
+use crate::{
+    build_bpf,
+    cmd::note,
+    frame::Kind,
+    guest,
+    guest_build::{self, INIT, Profile, ROUNDS, SOCKLEAK},
+    initramfs::Content,
+    kernel::{self, Kernel, MATRIX},
+    qemu::{Machine, Qemu},
+    vm::ENV,
+};
+
+/// Ways to attach, by the name that `--backend` takes.
+pub const BACKENDS: [&str; 3] = ["fentry", "kprobe", "tracepoint"];
+
+/// Options of `bench overhead`.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Only this kernel series; may be given several times.
+    #[arg(long = "kernel", value_name = "SERIES")]
+    kernels: Vec<String>,
+    /// Only this backend; may be given several times.
+    #[arg(long = "backend", value_name = "NAME", value_parser = BACKENDS)]
+    backends: Vec<String>,
+    /// Sockets that are open and idle meanwhile.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    live: u32,
+    /// Run every guest twice and say how far the figures are apart.
+    #[arg(long)]
+    twice: bool,
+    /// Write the table to docs/overhead.md.
+    #[arg(long)]
+    write: bool,
+    /// Print what the guests print.
+    #[arg(long)]
+    raw: bool,
+    /// Seconds until a guest is stopped.
+    #[arg(long, default_value_t = 3600)]
+    timeout: u64,
+}
+
+/// Figures of one kernel.
+pub struct OfKernel {
+    /// `6.18.15+deb13-cloud-amd64`
+    pub release: String,
+    /// What was measured.
+    pub runs: Runs,
+    /// How far a second run was from it.
+    pub distance: Option<(f64, String)>,
+}
+
+/// Runs the subcommand.
+pub fn run(root: &Path, options: &Options) -> Result<()> {
+    let programs = build(root)?;
+    let qemu = Qemu::provide()?;
+    let wanted: Vec<&str> = match options.kernels.as_slice() {
+        [] => MATRIX.to_vec(),
+        some => some.iter().map(String::as_str).collect(),
+    };
+    let mut all = Vec::new();
+    for series in wanted {
+        let kernel = kernel::provide(series)?;
+        let runs = measure(&qemu, &kernel, &programs, options)?;
+        let distance = match options.twice {
+            true => Some(figures::distance(
+                &runs,
+                &measure(&qemu, &kernel, &programs, options)?,
+            )),
+            false => None,
+        };
+        all.push(OfKernel {
+            release: kernel.release,
+            runs,
+            distance,
+        });
+    }
+    let document = table::document(&all, &command_line(options));
+    print!("{document}");
+    if options.write {
+        let path = root.join("docs/overhead.md");
+        fs::write(&path, document)
+            .with_context(|| format!("could not write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// As a person would type it.
+fn command_line(options: &Options) -> String {
+    let mut line = "cargo xtask bench overhead".to_owned();
+    for kernel in &options.kernels {
+        line += &format!(" --kernel {kernel}");
+    }
+    for backend in &options.backends {
+        line += &format!(" --backend {backend}");
+    }
+    if options.live > 0 {
+        line += &format!(" --live {}", options.live);
+    }
+    if options.twice {
+        line += " --twice";
+    }
+    if options.write {
+        line += " --write";
+    }
+    line
+}
+
+/// What goes into the guest.
+struct Programs {
+    init: PathBuf,
+    files: Vec<(PathBuf, String)>,
+}
+
+fn build(root: &Path) -> Result<Programs> {
+    let built = guest_build::build(root, &[INIT, SOCKLEAK, ROUNDS], Profile::Release)?;
+    let [init, sockleak, rounds] = built.as_slice() else {
+        bail!("not every program was built");
+    };
+    let object = build_bpf::committed(root).join(build_bpf::object_name("x86_64"));
+    let object =
+        fs::read(&object).with_context(|| format!("could not read {}", object.display()))?;
+    let floor = root.join("target/sockleak-floor");
+    let program =
+        fs::read(sockleak).with_context(|| format!("could not read {}", sockleak.display()))?;
+    fs::write(&floor, hollow::hollow_binary(&program, &object)?)
+        .with_context(|| format!("could not write {}", floor.display()))?;
+    fs::set_permissions(&floor, fs::metadata(sockleak)?.permissions())?;
+    Ok(Programs {
+        init: init.clone(),
+        files: vec![
+            (sockleak.clone(), "/bin/sockleak".to_owned()),
+            (floor, "/bin/sockleak-floor".to_owned()),
+            (rounds.clone(), "/bin/rounds".to_owned()),
+        ],
+    })
+}
+
+fn measure(qemu: &Qemu, kernel: &Kernel, programs: &Programs, options: &Options) -> Result<Runs> {
+    let mut command = vec![
+        "/bin/rounds".to_owned(),
+        format!("--live={}", options.live),
+        // The first run after boot finds cold caches everywhere.
+        "warm".to_owned(),
+        "base".to_owned(),
+    ];
+    for backend in BACKENDS {
+        if !options.backends.is_empty() && options.backends.iter().all(|wanted| wanted != backend) {
+            continue;
+        }
+        // An interval that is longer than the loops: no report falls into them, they are measured apart.
+        let watch = format!("watch --json -i 60 --backend {backend}");
+        command.push(format!("floor-{backend}=/bin/sockleak-floor {watch}"));
+        command.push(format!("{backend}=/bin/sockleak {watch}"));
+        command.push(format!("events-{backend}=/bin/sockleak {watch} --events"));
+    }
+    command.push("again".to_owned());
+    let content = Content {
+        init: programs.init.clone(),
+        command,
+        env: ENV.into_iter().map(str::to_owned).collect(),
+        files: programs.files.clone(),
+        modules: Vec::new(),
+    };
+    let machine = Machine {
+        smp: 1,
+        mem: "1G".to_owned(),
+        icount: true,
+        append: "nokaslr".to_owned(),
+    };
+    note(format!("measuring on {}", kernel.release));
+    let mut text = Vec::new();
+    let outcome = guest::run(
+        qemu,
+        kernel,
+        &machine,
+        &content,
+        Duration::from_secs(options.timeout),
+        |kind, bytes| match kind {
+            Kind::Stdout => {
+                text.extend_from_slice(bytes);
+                if options.raw {
+                    eprint!("{}", String::from_utf8_lossy(bytes));
+                }
+            }
+            _ => eprint!("{}", String::from_utf8_lossy(bytes)),
+        },
+    )?;
+    if outcome.status != 0 {
+        bail!("{}: exit status {}", kernel.release, outcome.status);
+    }
+    if !outcome.problems.is_empty() {
+        bail!(
+            "the kernel of the guest complained:\n{}",
+            outcome.problems.join("\n---\n")
+        );
+    }
+    note(format!(
+        "{}: measured in {:.0} s",
+        kernel.release,
+        outcome.total.as_secs_f64()
+    ));
+    figures::parse(std::str::from_utf8(&text).context("the guest printed no text")?)
+}
