@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    cache,
+    cache, cmd,
     frame::{self, Kind},
     initramfs::Content,
     kernel::Kernel,
@@ -73,7 +73,7 @@ pub fn run(
     let mut command = qemu.command()?;
     machine.configure(&mut command, &kernel.image, &initramfs, &console);
     let start = Instant::now();
-    let mut running = Running(spawn(&mut command)?);
+    let mut running = Running(spawn(&command)?);
     let port = running
         .0
         .stdout
@@ -148,8 +148,8 @@ pub fn run(
     })
 }
 
-fn spawn(command: &mut Command) -> Result<Child> {
-    command
+fn spawn(command: &Command) -> Result<Child> {
+    tied_to_us(command)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -157,12 +157,77 @@ fn spawn(command: &mut Command) -> Result<Child> {
         .context("could not start QEMU")
 }
 
+/// The same command, killed by the kernel if xtask is: a guest nobody waits for would run on.
+fn tied_to_us(command: &Command) -> Command {
+    let mut tied = match cmd::which("setpriv") {
+        Some(setpriv) => {
+            let mut tied = Command::new(setpriv);
+            tied.args(["--pdeathsig", "KILL", "--"])
+                .arg(command.get_program());
+            tied
+        }
+        None => Command::new(command.get_program()),
+    };
+    tied.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => tied.env(name, value),
+            None => tied.env_remove(name),
+        };
+    }
+    tied
+}
+
 fn scratch(series: &str) -> Result<Scratch> {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let dir: &Path =
-        &cache::dir()?.join(format!("guests/{series}.{}.{number}", std::process::id()));
-    fs::create_dir_all(dir).with_context(|| format!("could not create {}", dir.display()))?;
-    Ok(Scratch(dir.to_owned()))
+    let guests = cache::dir()?.join("guests");
+    remove_left_over(&guests);
+    let dir = guests.join(format!("{series}.{}.{number}", std::process::id()));
+    fs::create_dir_all(&dir).with_context(|| format!("could not create {}", dir.display()))?;
+    Ok(Scratch(dir))
+}
+
+/// Removes the directories of xtask processes that were killed before they could.
+fn remove_left_over(guests: &Path) {
+    for entry in fs::read_dir(guests).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name
+            .rsplit('.')
+            .nth(1)
+            .and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tied_command_keeps_its_arguments_and_environment() {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "echo $SET"])
+            .env("SET", "kept")
+            .env_remove("LD_LIBRARY_PATH");
+        let output = tied_to_us(&command).output().unwrap();
+        assert_eq!(output.stdout, b"kept\n");
+    }
+
+    #[test]
+    fn only_directories_of_dead_processes_are_removed() {
+        let dir = std::env::temp_dir().join(format!("sockleak-guests-{}", std::process::id()));
+        let live = dir.join(format!("6.1.{}.0", std::process::id()));
+        let dead = dir.join(format!("6.1.{}.0", u32::MAX));
+        fs::create_dir_all(&live).unwrap();
+        fs::create_dir_all(&dead).unwrap();
+        remove_left_over(&dir);
+        let left = (live.exists(), dead.exists());
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(left, (true, false));
+    }
 }
