@@ -104,11 +104,6 @@ fn hold(scenario: &Scenario, format: Format, printer: &mut Printer) -> anyhow::R
 /// The incident, the report, and whether they agree.
 fn show(scenario: &Scenario, format: Format, printer: &mut Printer) -> anyhow::Result<()> {
     let plain = matches!(format, Format::Plain { .. });
-    if plain {
-        for line in wording::introduction(scenario) {
-            printer.line(&line)?;
-        }
-    }
     let (facts, plan) = prepare(Choice::Auto);
     let settings = Settings {
         filter: Filter::default(),
@@ -119,6 +114,11 @@ fn show(scenario: &Scenario, format: Format, printer: &mut Printer) -> anyhow::R
     };
     let (mut session, ..) =
         Session::start(&facts, &plan, settings).map_err(|error| explain(&facts, error))?;
+    if plain {
+        for line in wording::introduction(scenario) {
+            printer.line(&line)?;
+        }
+    }
     let mut running = start(scenario)?;
     if plain {
         let seconds = WATCH.as_secs();

@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub enum DemoError {
     /// Making a network namespace was refused.
     #[error(
-        "a demo needs a private network namespace, and making one was refused ({0}): \
-         run it as root (CAP_SYS_ADMIN and CAP_NET_ADMIN), for example with sudo"
+        "a demo needs a private network namespace (CAP_SYS_ADMIN and CAP_NET_ADMIN), and \
+         making one was refused: {0}"
     )]
     NotPermitted(io::Error),
     /// An actor could not be started or its pipe failed.

@@ -21,8 +21,8 @@ pub fn held(scenario: &Scenario, truth: &GroundTruth, stage: u32) -> Vec<String>
         truth.netns
     ));
     for own in &truth.processes {
-        let pid = own.pid;
-        lines.push(format!("{pid:>8} {:15} {}", own.comm, own.does));
+        let (pid, held) = (own.pid, list(&own.held));
+        lines.push(format!("{pid:>8} {:15} {}: {held}", own.comm, own.does));
     }
     lines.extend(notes(truth));
     lines.push(String::new());
