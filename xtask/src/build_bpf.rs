@@ -159,13 +159,22 @@ pub fn configure(
 /// Flags that make the same bytes wherever the workspace, cargo's home and the toolchain are.
 fn rustflags(root: &Path, toolchain: &Toolchain, arch: &str) -> Result<String> {
     let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
-    Ok([
+    let cargo_home = toolchain::cargo_home()?;
+    let mut flags = vec![
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
         format!("--cfg=bpf_target_arch=\"{arch}\""),
         remap(root, "/sockleak"),
-        remap(&toolchain::cargo_home()?, "/cargo"),
+        remap(&cargo_home, "/cargo"),
         remap(toolchain.sysroot(), "/rust"),
-    ]
-    .join("\u{1f}"))
+    ];
+    // The folder of a registry is named after where this machine fetches from. rustc applies the
+    // last mapping that fits.
+    let sources = cargo_home.join("registry/src");
+    for registry in
+        fs::read_dir(&sources).with_context(|| format!("listing {}", sources.display()))?
+    {
+        flags.push(remap(&registry?.path(), "/crates"));
+    }
+    Ok(flags.join("\u{1f}"))
 }
