@@ -67,7 +67,7 @@ pub(super) struct BindAndForget {
 }
 
 /// Sockets kept back at the start, so that the leak still grows while somebody watches.
-const GROWTH: usize = 400;
+const GROWTH: usize = 80;
 
 impl BindAndForget {
     pub(super) fn new(arguments: &Arguments) -> anyhow::Result<Self> {
