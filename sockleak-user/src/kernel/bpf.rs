@@ -5,7 +5,10 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use rustix::io::Errno;
+use rustix::{
+    io::Errno,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 
 /// `BPF_MAP_CREATE`, `BPF_PROG_LOAD` and `BPF_RAW_TRACEPOINT_OPEN` of `enum bpf_cmd`.
 const MAP_CREATE: libc::c_long = 0;
@@ -157,6 +160,28 @@ pub(super) fn create_ringbuf() -> Result<OwnedFd, Errno> {
 /// `attr` must be what `command` reads, every pointer in it valid for the call, and the command
 /// one that returns a new descriptor.
 unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> Result<OwnedFd, Errno> {
+    // SAFETY: passed on to the caller.
+    match unsafe { bpf_once(command, attr) } {
+        // Before 5.11, RLIMIT_MEMLOCK counts BPF memory of the whole user, also what earlier
+        // processes have left to be freed.
+        // SAFETY: as above.
+        Err(Errno::PERM) if lift_memlock() => unsafe { bpf_once(command, attr) },
+        done => done,
+    }
+}
+
+/// Whether RLIMIT_MEMLOCK stood in the way and no longer does.
+fn lift_memlock() -> bool {
+    let lifted = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    getrlimit(Resource::Memlock).current.is_some() && setrlimit(Resource::Memlock, lifted).is_ok()
+}
+
+/// # Safety
+/// As [`bpf`].
+unsafe fn bpf_once<T>(command: libc::c_long, attr: &mut T) -> Result<OwnedFd, Errno> {
     // SAFETY: the caller vouches for `attr`; its size is passed along.
     let result = unsafe {
         libc::syscall(
