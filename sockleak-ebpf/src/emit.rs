@@ -18,18 +18,13 @@ pub static EMIT_EVENTS: Global<u32> = Global::new(0);
 /// Writes an event about `sk`, whose creation was at `birth_ns` (0 = unknown).
 #[inline(always)]
 pub fn event<R: Reader>(kind: EventKind, sk: &Sock<R>, birth_ns: u64) {
-    if EMIT_EVENTS.load() == 1 {
-        event_of(kind, sk, birth_ns);
+    if EMIT_EVENTS.load() != 1 {
+        return;
     }
-}
-
-/// A function of its own, so that the object has it once and not in every hook.
-#[inline(never)]
-fn event_of<R: Reader>(kind: EventKind, sk: &Sock<R>, birth_ns: u64) {
     let (local, peer) = sk.addresses();
-    reserve_and_fill(
+    write(
         kind,
-        &Socket {
+        Socket {
             sk: sk.addr(),
             birth_ns,
             netns: sk.netns(),
@@ -68,19 +63,9 @@ pub struct Socket {
 /// Writes an event about a socket of which only `socket` is known.
 #[inline(always)]
 pub fn write(kind: EventKind, socket: Socket) {
-    if EMIT_EVENTS.load() == 1 {
-        event_about(kind, &socket);
+    if EMIT_EVENTS.load() != 1 {
+        return;
     }
-}
-
-/// As [`event_of`].
-#[inline(never)]
-fn event_about(kind: EventKind, socket: &Socket) {
-    reserve_and_fill(kind, socket);
-}
-
-#[inline(always)]
-fn reserve_and_fill(kind: EventKind, socket: &Socket) {
     let Some(mut entry) = EVENTS.reserve(0) else {
         count!(dropped[kind as usize]);
         return;

@@ -39,13 +39,11 @@ pub fn record(key: &ProcessKey) -> Option<*mut ProcessStats> {
     if let Some(stats) = PROCESSES.get_ptr_mut(key) {
         return Some(stats);
     }
-    first_sight(key);
-    PROCESSES.get_ptr_mut(key)
+    first_sight(key)
 }
 
-/// A function of its own: every hook has this path, few runs take it.
-#[inline(never)]
-fn first_sight(key: &ProcessKey) {
+#[inline(always)]
+fn first_sight(key: &ProcessKey) -> Option<*mut ProcessStats> {
     let (comm, netns) = match current_task() {
         CurrentTask::Typed(task) => (task.leader().comm(), task.netns()),
         CurrentTask::Plain(task) => (task.leader().comm(), task.netns()),
@@ -74,4 +72,5 @@ fn first_sight(key: &ProcessKey) {
             }
         }
     }
+    PROCESSES.get_ptr_mut(key)
 }
