@@ -39,8 +39,18 @@ pub struct Counters {
     pub processes_full: u64,
     /// Insert into the process map failed otherwise.
     pub processes_failed: u64,
-    /// Ring buffer full, by [`crate::EventKind`]: alloc, accept, destroy, release.
-    pub dropped: [u64; 4],
+    /// Calls that searched or checked a port, by [`crate::Op`]: connect, bind, listen.
+    pub searches: [u64; 3],
+    /// Calls that failed, by [`crate::Op`], whether or not the failure map took them.
+    pub failures: [u64; 3],
+    /// Insert into the search map failed: the call is missing in its process's figures.
+    pub searches_full: u64,
+    /// Insert into the failure map failed: the failure is only in `failures`.
+    pub failures_full: u64,
+    /// A search ended whose beginning was not seen, or the other way round.
+    pub searches_unmatched: u64,
+    /// Ring buffer full, by [`crate::EventKind`].
+    pub dropped: [u64; 6],
 }
 
-const _: () = assert!(size_of::<Counters>() == 18 * 8);
+const _: () = assert!(size_of::<Counters>() == 29 * 8);

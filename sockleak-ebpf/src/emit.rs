@@ -91,6 +91,11 @@ pub fn write(kind: EventKind, socket: Socket) {
         local: socket.local,
         peer: socket.peer,
         comm,
+        search_ns: 0,
+        candidates: 0,
+        start: 0,
+        range: 0,
+        result: 0,
     });
     entry.submit(0);
 }

@@ -11,12 +11,18 @@ mod counters;
 mod fields;
 pub mod names;
 mod records;
+mod searches;
 
 pub use counters::Counters;
 pub use fields::{ABSENT, FIELDS, FieldSpec};
 pub use records::{
-    EventKind, EventRecord, InventoryRecord, ProcessKey, ProcessStats, SOCKET_KERNEL, SOCKET_MPTCP,
-    SOCKET_RELEASED, SocketEntry,
+    EventKind, EventRecord, InventoryRecord, ProcessKey, ProcessStats, SEARCH_BOUND, SEARCH_FAILED,
+    SEARCH_OPEN, SOCKET_ADOPTED, SOCKET_KERNEL, SOCKET_MPTCP, SOCKET_RELEASED, SocketEntry,
+    UNKNOWN,
+};
+pub use searches::{
+    Cause, FailureKey, FailureStats, LATENCY_BUCKETS, OPTION_NO_PORT, OPTION_REUSEADDR,
+    OPTION_REUSEPORT, Op, SearchKey, SearchStats, latency_bucket, latency_bucket_start,
 };
 
 /// `IPPROTO_TCP` as it stands in `sk_protocol`.

@@ -4,7 +4,10 @@ use aya_ebpf::{
     btf_maps::{HashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
-use sockleak_ebpf::{Counters, EventRecord, ProcessKey, ProcessStats, SocketEntry};
+use sockleak_ebpf::{
+    Counters, EventRecord, FailureKey, FailureStats, ProcessKey, ProcessStats, SearchKey,
+    SearchStats, SocketEntry,
+};
 
 /// Sockets that processes created, by address of the `struct sock`.
 ///
@@ -18,6 +21,18 @@ pub static SOCKETS: HashMap<u64, SocketEntry, 262_144> = HashMap::new();
 /// Inserted in `process::record`, removed by user space when the process is gone.
 #[btf_map]
 pub static PROCESSES: HashMap<ProcessKey, ProcessStats, 16_384> = HashMap::new();
+
+/// Port searches by process and destination.
+///
+/// Inserted in `hooks::search`, removed by user space when the process is gone.
+#[btf_map]
+pub static SEARCHES: HashMap<SearchKey, SearchStats, 4096> = HashMap::new();
+
+/// Failures by process, destination and cause.
+///
+/// Inserted in `hooks::failure`, removed by user space when the process is gone.
+#[btf_map]
+pub static FAILURES: HashMap<FailureKey, FailureStats, 4096> = HashMap::new();
 
 /// Host-wide counters; never removed.
 #[btf_map]

@@ -8,6 +8,10 @@ pub mod maps {
     pub const PROCESSES: &str = "PROCESSES";
     /// Per-CPU array of one [`crate::Counters`].
     pub const COUNTERS: &str = "COUNTERS";
+    /// Hash: [`crate::SearchKey`] -> [`crate::SearchStats`].
+    pub const SEARCHES: &str = "SEARCHES";
+    /// Hash: [`crate::FailureKey`] -> [`crate::FailureStats`].
+    pub const FAILURES: &str = "FAILURES";
     /// Ring buffer of [`crate::EventRecord`].
     pub const EVENTS: &str = "EVENTS";
 }

@@ -6,6 +6,15 @@ pub const SOCKET_KERNEL: u32 = 1;
 pub const SOCKET_RELEASED: u32 = 2;
 /// [`InventoryRecord::flags`]: the descriptor is an MPTCP socket and this is its first subflow.
 pub const SOCKET_MPTCP: u32 = 4;
+/// [`SocketEntry::flags`]: the socket is older than sockleak or was not seen when it was made;
+/// the entry only serves a port search. Its creator is unknown.
+pub const SOCKET_ADOPTED: u32 = 8;
+/// [`SocketEntry::flags`]: a search for a port is going on.
+pub const SEARCH_OPEN: u32 = 16;
+/// [`SocketEntry::flags`]: connect() of a socket that had a port is going on.
+pub const SEARCH_BOUND: u32 = 32;
+/// [`SocketEntry::flags`]: the last search or check failed and is recorded.
+pub const SEARCH_FAILED: u32 = 64;
 
 /// Identity of a process; key of the process map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,8 +80,14 @@ pub struct SocketEntry {
     pub birth_ns: u64,
     /// tgid of the creator.
     pub creator_tgid: u32,
-    /// [`SOCKET_KERNEL`], [`SOCKET_RELEASED`].
+    /// [`SOCKET_KERNEL`], [`SOCKET_RELEASED`], [`SOCKET_ADOPTED`] and the `SEARCH_` flags.
     pub flags: u32,
+    /// `bpf_ktime_get_ns()` at the begin of the port search that is going on.
+    pub search_ns: u64,
+    /// `table_perturb[port_offset & 0xffff]` at that time.
+    pub perturb: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// Kind of an [`EventRecord`].
@@ -87,6 +102,10 @@ pub enum EventKind {
     Destroy = 2,
     /// The last holder let a socket go.
     Release = 3,
+    /// A search for connect() is over, or a check of the port the socket has.
+    Connect = 4,
+    /// A search or check for bind() or listen() is over.
+    Bind = 5,
 }
 
 /// One event in the ring buffer, with `--events`.
@@ -125,7 +144,22 @@ pub struct EventRecord {
     pub peer: [u64; 2],
     /// `group_leader->comm`, 16 bytes in memory order.
     pub comm: [u64; 2],
+    /// Connect, Bind: time in the search, ns; [`UNKNOWN`] when not measured. Others: zero, as
+    /// all below.
+    pub search_ns: u64,
+    /// Connect, Bind: ports examined; `u32::MAX` unknown.
+    pub candidates: u32,
+    /// Connect: where in the range the walk began (`offset` in `__inet_hash_connect`, before
+    /// its lowest bit is cleared); `u32::MAX` unknown.
+    pub start: u32,
+    /// Connect, Bind: the range searched, `low | high << 16`; 0 none.
+    pub range: u32,
+    /// Connect, Bind: what the kernel function returned, 0 or -errno.
+    pub result: i32,
 }
+
+/// A 64-bit figure of an [`EventRecord`] that is not known.
+pub const UNKNOWN: u64 = u64::MAX;
 
 /// One descriptor of the inventory, written to the iterator's seq file.
 #[derive(Clone, Copy, Debug)]
@@ -174,8 +208,8 @@ pub struct InventoryRecord {
 const _: () = {
     assert!(size_of::<ProcessKey>() == 16);
     assert!(size_of::<ProcessStats>() == 64);
-    assert!(size_of::<SocketEntry>() == 24);
-    assert!(size_of::<EventRecord>() == 96);
+    assert!(size_of::<SocketEntry>() == 40);
+    assert!(size_of::<EventRecord>() == 120);
     assert!(size_of::<InventoryRecord>() == 104);
     assert!(core::mem::offset_of!(InventoryRecord, local) == 72);
     assert!(core::mem::offset_of!(EventRecord, local) == 48);

@@ -51,6 +51,9 @@ pub fn record(sk: u64, flags: u32) {
         birth_ns: unsafe { bpf_ktime_get_ns() },
         creator_tgid: key.tgid,
         flags,
+        search_ns: 0,
+        perturb: 0,
+        pad: 0,
     };
     match SOCKETS.insert(sk, entry, BPF_NOEXIST) {
         Ok(()) => {}

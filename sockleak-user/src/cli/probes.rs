@@ -14,6 +14,7 @@ use crate::report::{Body, ProbesReport, ProblemReport, Report};
 const FOR_A_MOMENT: LoadOptions = LoadOptions {
     sockets: 1,
     processes: 1,
+    searches: 1,
     events: false,
 };
 

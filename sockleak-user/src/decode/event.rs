@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use sockleak_ebpf::EventRecord;
+use sockleak_ebpf::{EventRecord, UNKNOWN};
 
 use super::{DecodeError, address, bytes16, exactly, family, peer};
 use crate::{model::Family, sanitize::printable_c};
@@ -18,6 +18,10 @@ pub enum EventKind {
     Destroy,
     /// The last descriptor was closed.
     Release,
+    /// A port search for connect() is over.
+    Connect,
+    /// A port search or check for bind() or listen() is over.
+    Bind,
 }
 
 impl EventKind {
@@ -28,6 +32,8 @@ impl EventKind {
             Self::Accept => "accept",
             Self::Destroy => "destroy",
             Self::Release => "release",
+            Self::Connect => "connect",
+            Self::Bind => "bind",
         }
     }
 }
@@ -57,6 +63,23 @@ pub struct Event {
     pub local: Option<SocketAddr>,
     /// Peer, when it has one.
     pub peer: Option<SocketAddr>,
+    /// What a search came to, for [`EventKind::Connect`] and [`EventKind::Bind`].
+    pub search: Option<SearchEvent>,
+}
+
+/// What a search came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SearchEvent {
+    /// 0, or errno.
+    pub errno: i32,
+    /// Time in it, ns.
+    pub search_ns: Option<u64>,
+    /// Ports examined.
+    pub candidates: Option<u32>,
+    /// Where in the range the walk began.
+    pub start: Option<u32>,
+    /// The range, both ends included.
+    pub range: Option<(u16, u16)>,
 }
 
 /// Decodes one [`EventRecord`].
@@ -70,6 +93,8 @@ pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
         1 => EventKind::Accept,
         2 => EventKind::Destroy,
         3 => EventKind::Release,
+        4 => EventKind::Connect,
+        5 => EventKind::Bind,
         other => return Err(DecodeError::Kind(other)),
     };
     let family = family(record.family)?;
@@ -85,6 +110,14 @@ pub fn event(bytes: &[u8]) -> Result<Event, DecodeError> {
         family,
         local: (record.local_port != 0).then(|| address(family, record.local, record.local_port)),
         peer: peer(family, record.peer, record.peer_port_be),
+        search: matches!(kind, EventKind::Connect | EventKind::Bind).then(|| SearchEvent {
+            errno: record.result.saturating_neg(),
+            search_ns: (record.search_ns != UNKNOWN).then_some(record.search_ns),
+            candidates: (record.candidates != u32::MAX).then_some(record.candidates),
+            start: (record.start != u32::MAX).then_some(record.start),
+            range: (record.range != 0)
+                .then_some(((record.range & 0xffff) as u16, (record.range >> 16) as u16)),
+        }),
     })
 }
 
@@ -109,6 +142,7 @@ mod tests {
         bytes.extend(std::net::Ipv6Addr::LOCALHOST.octets());
         bytes.extend([0; 16]);
         bytes.extend(*b"\x1b]0;evil\x07\0\0\0\0\0\0\0");
+        bytes.extend([0; 24]);
         let event = event(&bytes).unwrap();
         assert_eq!(event.kind, EventKind::Destroy);
         assert_eq!(event.age_ns, Some(3_000));

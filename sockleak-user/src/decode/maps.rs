@@ -16,7 +16,7 @@ pub fn counters<'b>(copies: impl IntoIterator<Item = &'b [u8]>) -> Result<Counte
     let mut sum = Counters::default();
     for copy in copies {
         let copy: sockleak_ebpf::Counters = exactly("counters value", copy)?;
-        let [alloc, accept, destroy, release] = copy.dropped;
+        let [alloc, accept, destroy, release, connect, bind] = copy.dropped;
         for (total, part) in [
             (&mut sum.allocated, copy.allocated),
             (&mut sum.allocated_kernel, copy.allocated_kernel),
@@ -36,8 +36,21 @@ pub fn counters<'b>(copies: impl IntoIterator<Item = &'b [u8]>) -> Result<Counte
             (&mut sum.dropped_accept, accept),
             (&mut sum.dropped_destroy, destroy),
             (&mut sum.dropped_release, release),
+            (&mut sum.dropped_connect, connect),
+            (&mut sum.dropped_bind, bind),
+            (&mut sum.searches_full, copy.searches_full),
+            (&mut sum.failures_full, copy.failures_full),
+            (&mut sum.searches_unmatched, copy.searches_unmatched),
         ] {
             *total = total.saturating_add(part);
+        }
+        for (totals, parts) in [
+            (&mut sum.searches, copy.searches),
+            (&mut sum.failures, copy.failures),
+        ] {
+            for (total, part) in totals.iter_mut().zip(parts) {
+                *total = total.saturating_add(part);
+            }
         }
     }
     Ok(sum)
@@ -78,9 +91,9 @@ mod tests {
     #[test]
     fn copies_are_summed() {
         let copy = |allocated: u64, last: u64| {
-            let mut words = [0u64; 18];
+            let mut words = [0u64; 29];
             words[0] = allocated;
-            words[17] = last;
+            words[26] = last;
             words
                 .iter()
                 .flat_map(|word| word.to_ne_bytes())

@@ -4,15 +4,17 @@
 mod event;
 mod inventory;
 mod maps;
+mod searches;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use sockleak_ebpf::{AF_INET, AF_INET6};
 use thiserror::Error;
 
-pub use event::{Event, EventKind, event};
+pub use event::{Event, EventKind, SearchEvent, event};
 pub use inventory::held_socket;
 pub use maps::{counters, process_counters, process_id};
+pub use searches::{failure_counters, search_counters, search_process};
 
 use crate::model::Family;
 

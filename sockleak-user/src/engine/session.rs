@@ -106,7 +106,7 @@ impl Session {
         let attach_ns = clock::monotonic_ns().saturating_sub(began_ns);
         #[cfg(feature = "bpf-log")]
         let bpf_log = super::bpf_log::BpfLog::start(&mut attached);
-        let maps = KernelMaps::take(&mut attached, options.processes)?;
+        let maps = KernelMaps::take(&mut attached, options.processes, options.searches)?;
         let (events, receiver) = if settings.events {
             let (reader, receiver) = EventReader::start(&mut attached)?;
             (Some(reader), Some(receiver))

@@ -33,6 +33,16 @@ pub struct Counters {
     pub processes_full: u64,
     /// Processes that could not be recorded for another reason.
     pub processes_failed: u64,
+    /// Calls that searched or checked a port: connect, bind, listen.
+    pub searches: [u64; 3],
+    /// Calls that failed in one of the ways of [`super::Cause`]: connect, bind, listen.
+    pub failures: [u64; 3],
+    /// Searches that are missing in their process's figures: the map was full.
+    pub searches_full: u64,
+    /// Failures that are only in `failures`: the map was full.
+    pub failures_full: u64,
+    /// Searches of which only the beginning or the end was seen.
+    pub searches_unmatched: u64,
     /// Events lost because the ring buffer was full: allocations.
     pub dropped_alloc: u64,
     /// Events lost: accepts.
@@ -41,6 +51,10 @@ pub struct Counters {
     pub dropped_destroy: u64,
     /// Events lost: releases.
     pub dropped_release: u64,
+    /// Events lost: connects.
+    pub dropped_connect: u64,
+    /// Events lost: binds and listens.
+    pub dropped_bind: u64,
 }
 
 impl Counters {

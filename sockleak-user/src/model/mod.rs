@@ -3,11 +3,13 @@
 mod counters;
 mod filter;
 mod process;
+mod search;
 mod socket;
 mod system;
 
 pub use counters::{Counters, ProcessCounters};
 pub use filter::{Filter, Subject};
 pub use process::{NS_PER_TICK, ProcessId, ProcessInfo};
+pub use search::{Cause, FailureCounters, FailureId, Op, PortOptions, SearchCounters, SearchId};
 pub use socket::{Birth, Family, HeldSocket, SocketClass, TcpState};
 pub use system::{FileLimits, NamespacePorts, Sockstat, TimeWait};

@@ -32,6 +32,9 @@ pub struct LoadOptions {
     pub sockets: u32,
     /// Processes that can be recorded at a time; 144 bytes of kernel memory each.
     pub processes: u32,
+    /// Pairs of process and destination whose port searches, and kinds of failure, that can be
+    /// recorded at a time; 700 bytes of kernel memory each.
+    pub searches: u32,
     /// Write every event to the ring buffer.
     pub events: bool,
 }
@@ -46,6 +49,7 @@ impl Default for LoadOptions {
         Self {
             sockets: Self::DEFAULT_SOCKETS,
             processes: 16_384,
+            searches: 4096,
             events: false,
         }
     }
@@ -131,6 +135,7 @@ impl Attached {
         let options = LoadOptions {
             sockets: 1,
             processes: 1,
+            searches: 1,
             events: false,
         };
         let mut attached = Self::load_object(facts, &options)?;
@@ -183,6 +188,8 @@ impl Attached {
             .map_max_entries(LOG_RING, if READS_LOG { LOG_BYTES } else { RING_OFF })
             .map_max_entries(maps::SOCKETS, options.sockets)
             .map_max_entries(maps::PROCESSES, options.processes)
+            .map_max_entries(maps::SEARCHES, options.searches)
+            .map_max_entries(maps::FAILURES, options.searches)
             .map_max_entries(
                 maps::EVENTS,
                 if options.events {
