@@ -1,7 +1,7 @@
 //! A program that misbehaves on purpose and says exactly how: `workload NAME [--count=N]
 //! [--processes=N] [--family=4|6]`. See the library's `workload` module.
 
-use sockleak_tests::workload::{WORKLOADS, run};
+use sockleak_tests::workload::{FAILURES, WORKLOADS, run};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -11,8 +11,8 @@ fn main() -> ExitCode {
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.is_empty() {
-        for (name, summary, _) in WORKLOADS {
-            println!("{name:14} {summary}");
+        for (name, summary, _) in WORKLOADS.iter().chain(FAILURES) {
+            println!("{name:24} {summary}");
         }
         return ExitCode::SUCCESS;
     }

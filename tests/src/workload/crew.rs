@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, WaitOptions};
-
-use super::Truth;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// A forked process. Dropping it ends and reaps it.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Member {
     }
 
     /// Gives an order and waits for the answer.
-    pub(super) fn ask(&mut self, order: u8) -> anyhow::Result<Truth> {
+    pub(super) fn ask<T: DeserializeOwned>(&mut self, order: u8) -> anyhow::Result<T> {
         let mut channel = self
             .orders
             .as_ref()
@@ -95,15 +95,15 @@ impl Drop for Member {
 }
 
 /// The member's side: carries out orders until the channel closes.
-pub(super) fn obey(
+pub(super) fn obey<T: Serialize>(
     mut channel: UnixStream,
-    mut carry_out: impl FnMut(u8) -> anyhow::Result<Truth>,
+    mut carry_out: impl FnMut(u8) -> anyhow::Result<T>,
 ) -> anyhow::Result<()> {
     let mut order = [0];
     while channel.read(&mut order)? == 1 {
         let [order] = order;
-        let truth = carry_out(order)?;
-        writeln!(channel, "{}", serde_json::to_string(&truth)?)?;
+        let answer = carry_out(order)?;
+        writeln!(channel, "{}", serde_json::to_string(&answer)?)?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod close;
 mod connect;
 mod crew;
 mod driver;
+mod failures;
 mod leak;
 mod mptcp;
 mod peer;
@@ -19,6 +20,7 @@ mod sockets;
 use anyhow::{Context as _, bail};
 
 pub use driver::Driver;
+pub use failures::{Breakdown, FAILURES, Failure, Ledger, Searches, Walks};
 pub use phase::{Phase, Truth};
 pub use script::Script;
 
@@ -130,7 +132,8 @@ pub const WORKLOADS: &[(&str, &str, Workload)] = &[
 /// Wrong arguments, or whatever the kernel refused.
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     let (name, options) = parse(arguments)?;
-    let (name, _, workload) = (WORKLOADS.iter().find(|(known, ..)| *known == name))
+    let mut all = WORKLOADS.iter().chain(FAILURES);
+    let (name, _, workload) = (all.find(|(known, ..)| *known == name))
         .with_context(|| format!("there is no workload {name:?}"))?;
     let mut script = Script::begin(name)?;
     workload(&options, &mut script)

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Ledger, Walks};
+
 /// What one process of the workload holds, and what it has done since it started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Truth {
@@ -71,6 +73,11 @@ pub struct Phase {
     pub orphans: u64,
     /// Sockets that are under way over SCM_RIGHTS.
     pub in_flight: u64,
+    /// Calls that failed for a reason which sockleak is to name, since the workload began.
+    #[serde(flatten)]
+    pub ledger: Ledger,
+    /// Who had which port, for connections whose port search can be replayed.
+    pub walks: Option<Walks>,
     /// Why the kernel cannot run this workload; the only phase then.
     pub skipped: Option<String>,
 }

@@ -38,10 +38,7 @@ impl Script {
     /// Lets TCP come to rest, prints the phase and waits for `step`. False when the workload
     /// shall end.
     pub(super) fn show(&mut self, phase: &Phase) -> anyhow::Result<bool> {
-        // A FIN may wait 40 ms for its delayed ACK. Orphans are what is meant to stay.
-        until("handshakes and closes are over", || {
-            Ok(under_way()? == phase.orphans)
-        })?;
+        settle(phase.orphans)?;
         let mut out = io::stdout().lock();
         writeln!(out, "{}", serde_json::to_string(phase)?)?;
         out.flush()?;
@@ -61,6 +58,14 @@ impl Script {
         phase.skipped = Some(why.to_owned());
         self.show(&phase).map(drop)
     }
+}
+
+/// Waits until handshakes and closes are over. `orphans` are what is meant to stay.
+pub(super) fn settle(orphans: u64) -> anyhow::Result<()> {
+    // A FIN may wait 40 ms for its delayed ACK.
+    until("handshakes and closes are over", || {
+        Ok(under_way()? == orphans)
+    })
 }
 
 /// Sockets of this namespace in SYN_SENT, SYN_RECV, FIN_WAIT1, LAST_ACK or CLOSING.
