@@ -11,6 +11,7 @@ mod hidden;
 mod look;
 mod names;
 mod namespaces;
+pub mod occupancy;
 mod session;
 mod snapshot;
 

@@ -2,6 +2,7 @@
 
 mod counters;
 mod filter;
+mod ports;
 mod process;
 mod search;
 mod socket;
@@ -9,6 +10,7 @@ mod system;
 
 pub use counters::{Counters, ProcessCounters};
 pub use filter::{Filter, Subject};
+pub use ports::{ListedSocket, PortSettings};
 pub use process::{NS_PER_TICK, ProcessId, ProcessInfo};
 pub use search::{Cause, FailureCounters, FailureId, Op, PortOptions, SearchCounters, SearchId};
 pub use socket::{Birth, Family, HeldSocket, SocketClass, TcpState};

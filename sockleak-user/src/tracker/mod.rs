@@ -10,6 +10,7 @@ mod confidence;
 mod groups;
 mod hash;
 mod idle;
+mod occupancy;
 mod ports;
 mod reconcile;
 mod verdict;
@@ -39,6 +40,10 @@ pub use assemble::{
 pub use census::{Census, CensusLimits, Holding, Totals};
 pub use groups::{Group, Groups};
 pub use idle::{GroupKey, IdleTable, Tally, leak_class};
+pub use occupancy::{
+    Blocker, BoundBy, Destination, Half, HeldPorts, NetnsSockets, Occupancy, PortClass,
+    PortHolders, Range, Room,
+};
 pub use ports::{NamespaceUse, PortSet};
 pub use reconcile::{Balance, Baseline, Hidden, Residue, moved, residue};
 pub use verdict::{Rules, Surroundings};

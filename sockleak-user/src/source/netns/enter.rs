@@ -7,7 +7,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use super::{NetnsError, NetnsHandle};
 
 /// Runs `inside` on a thread of its own that has entered `netns` and ends afterwards, so no
-/// other thread ever changes its namespace.
+/// other thread ever changes its namespace. The calling thread's own namespace need not be
+/// entered, which would take CAP_SYS_ADMIN.
 ///
 /// Paths below `/proc/self/net` and `/proc/net` still show the namespace of the main thread;
 /// `/proc/thread-self/net` and `/proc/sys/net` show the entered one.
@@ -20,6 +21,9 @@ pub fn in_netns<T: Send>(
     netns: &NetnsHandle,
     inside: impl FnOnce() -> T + Send,
 ) -> Result<T, NetnsError> {
+    if super::current().is_ok_and(|here| here == netns.inode) {
+        return Ok(inside());
+    }
     let failed = |source| NetnsError::Enter {
         inode: netns.inode,
         source,

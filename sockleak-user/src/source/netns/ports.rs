@@ -1,13 +1,17 @@
 //! What decides about local ports in one network namespace.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::str::FromStr;
+use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::{NetnsError, NetnsHandle, in_netns};
-use crate::model::{NamespacePorts, TimeWait};
+use crate::model::{NamespacePorts, PortSettings, TimeWait};
 use crate::source::sock_diag::{self, States};
 use crate::source::sockstat;
+use crate::tracker::NetnsSockets;
 
 /// `net.ipv4.ip_local_reserved_ports` answers the first read and nothing after it (kernel/sysctl.c
 /// `proc_do_large_bitmap`), so that read must be able to take every second port: 197 kB.
@@ -17,17 +21,13 @@ const LARGEST_PORT_LIST: usize = 256 << 10;
 ///
 /// Without sock_diag `time_wait` is empty while `time_wait_count` is not.
 pub fn ports(netns: &NetnsHandle) -> Result<NamespacePorts, NetnsError> {
-    let read = |what, source| NetnsError::Read {
-        inode: netns.inode(),
-        what,
-        source,
-    };
     in_netns(netns, || {
-        let range = sysctl("ip_local_port_range", parse_port_range)
-            .map_err(|e| read("net.ipv4.ip_local_port_range", e))?;
-        let reserved = sysctl("ip_local_reserved_ports", parse_port_list)
-            .map_err(|e| read("net.ipv4.ip_local_reserved_ports", e))?;
-        let sockstat = sockstat::read().map_err(|e| read("sockstat", e))?;
+        let settings = settings(netns.inode())?;
+        let sockstat = sockstat::read().map_err(|source| NetnsError::Read {
+            inode: netns.inode(),
+            what: "sockstat",
+            source,
+        })?;
         let time_wait = sock_diag::dump(States::TIME_WAIT, |found: &mut Vec<TimeWait>, socket| {
             if let (true, Some(peer)) = (socket.is_time_wait, socket.peer) {
                 found.push(TimeWait {
@@ -37,13 +37,125 @@ pub fn ports(netns: &NetnsHandle) -> Result<NamespacePorts, NetnsError> {
             }
         });
         Ok(NamespacePorts {
-            netns: netns.inode(),
-            range,
-            reserved,
+            netns: settings.netns,
+            range: settings.range,
+            reserved: settings.reserved,
             time_wait: time_wait.map(|(found, _)| found).unwrap_or_default(),
             time_wait_count: sockstat.tw,
         })
     })?
+}
+
+/// What is known about the sockets of a namespace besides themselves.
+#[derive(Debug)]
+pub struct Listing {
+    /// Settings, and every socket that holds a port, if they could be listed.
+    pub sockets: NetnsSockets,
+    /// `tw` of the namespace's sockstat, if it could be read.
+    pub time_wait_count: Option<u64>,
+    /// What is missing in the list, one printable sentence each.
+    pub incomplete: Vec<String>,
+}
+
+/// Lists every socket of `netns` that holds a port. `own_range` is an IP_LOCAL_PORT_RANGE that
+/// questions will be asked about. Costs a dump of all TCP sockets of the namespace.
+///
+/// Without sock_diag the list is empty, says so ([`NetnsSockets::is_listed`]), and `incomplete`
+/// has the reason.
+pub fn listing(netns: &NetnsHandle, own_range: Option<(u16, u16)>) -> Result<Listing, NetnsError> {
+    in_netns(netns, || {
+        let mut sockets = NetnsSockets::new(settings(netns.inode())?, own_range);
+        let mut incomplete = Vec::new();
+        let dumped = sock_diag::dump(States::ALL, |begun: &mut bool, socket| {
+            if !std::mem::replace(begun, true) {
+                // A dump that starts again counts from the beginning.
+                sockets.clear();
+            }
+            sockets.add(&socket.into());
+        });
+        match dumped {
+            Ok((_, dumped)) => {
+                sockets.listed(lists_closed());
+                if dumped.interrupted {
+                    incomplete.push(
+                        "sockets came and went while the kernel listed them: the list may have \
+                         one twice or miss one"
+                            .to_owned(),
+                    );
+                }
+                if dumped.malformed > 0 {
+                    let count = dumped.malformed;
+                    incomplete.push(format!(
+                        "{count} sockets in the kernel's list made no sense"
+                    ));
+                }
+            }
+            Err(error) => incomplete.push(error.to_string()),
+        }
+        if sockets.dropped() > 0 {
+            let count = sockets.dropped();
+            incomplete.push(format!(
+                "{count} sockets did not fit into the bounds on memory"
+            ));
+        }
+        Ok(Listing {
+            sockets,
+            time_wait_count: sockstat::read().ok().map(|sockstat| sockstat.tw),
+            incomplete,
+        })
+    })?
+}
+
+/// Whether this kernel lists CLOSED sockets that hold a port (6.8+). Asked once: it takes a
+/// socket of our own.
+fn lists_closed() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    if let Some(known) = ANSWER.get() {
+        return *known;
+    }
+    let answer = sock_diag::shows_bound_inactive();
+    // Where no port could be had, the question may be asked again.
+    answer.is_some_and(|answer| *ANSWER.get_or_init(|| answer))
+}
+
+/// The source address that the kernel would choose for a connection from `netns` to `dst`, by
+/// asking for a UDP socket, which sends nothing. `None` when there is no route.
+pub fn source_address(netns: &NetnsHandle, dst: SocketAddr) -> Option<IpAddr> {
+    let ask = || {
+        let any: IpAddr = match dst.ip().to_canonical() {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect((dst.ip().to_canonical(), dst.port())).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    in_netns(netns, ask).ok().flatten()
+}
+
+/// Settings of the calling thread's namespace, which is `inode`.
+fn settings(inode: u32) -> Result<PortSettings, NetnsError> {
+    let read = |what| {
+        move |source| NetnsError::Read {
+            inode,
+            what,
+            source,
+        }
+    };
+    Ok(PortSettings {
+        netns: inode,
+        range: sysctl("ip_local_port_range", parse_port_range)
+            .map_err(read("net.ipv4.ip_local_port_range"))?,
+        reserved: sysctl("ip_local_reserved_ports", parse_port_list)
+            .map_err(read("net.ipv4.ip_local_reserved_ports"))?,
+        tw_reuse: sysctl("tcp_tw_reuse", parse_number).ok(),
+        tw_reuse_delay_ms: sysctl("tcp_tw_reuse_delay", parse_number).ok(),
+        timestamps: sysctl("tcp_timestamps", parse_number).ok(),
+    })
+}
+
+fn parse_number<T: FromStr>(text: &str) -> Option<T> {
+    text.trim().parse().ok()
 }
 
 /// Parses `net.ipv4.ip_local_port_range`: first and last port.

@@ -109,7 +109,14 @@ fn errno(payload: &[u8]) -> Option<i32> {
     Some(raw.saturating_neg())
 }
 
-/// Decodes `struct inet_diag_msg`; the attributes behind it are not needed and not looked at.
+/// Length of `struct inet_diag_msg`.
+const MESSAGE: usize = 72;
+/// Where its `idiag_expires` begins, ms. The library drops it for TIME_WAIT.
+const EXPIRES: usize = 52;
+/// `INET_DIAG_SKV6ONLY`, an attribute of one byte.
+const SKV6ONLY: u16 = 11;
+
+/// Decodes `struct inet_diag_msg` and the one attribute behind it that is needed.
 fn socket(payload: &[u8]) -> Option<DiagSocket> {
     let raw = InetResponseHeader::parse(payload).ok()?;
     let id = &raw.socket_id;
@@ -129,7 +136,28 @@ fn socket(payload: &[u8]) -> Option<DiagSocket> {
         uid: raw.uid,
         rqueue: raw.recv_queue,
         wqueue: raw.send_queue,
+        expires_ms: (raw.timer == Some(Timer::TimeWait))
+            .then(|| payload.get(EXPIRES..)?.first_chunk().copied())
+            .flatten()
+            .map(u32::from_ne_bytes),
+        v6only: attribute(payload.get(MESSAGE..).unwrap_or_default(), SKV6ONLY)
+            .and_then(|value| value.first())
+            .map(|value| *value != 0),
     })
+}
+
+/// Value of the first attribute of a type (`struct nlattr`: length, type, value, padded to four
+/// bytes); a length that is impossible ends the search.
+fn attribute(mut rest: &[u8], wanted: u16) -> Option<&[u8]> {
+    loop {
+        let [a, b, c, d] = *rest.first_chunk()?;
+        let len = usize::from(u16::from_ne_bytes([a, b]));
+        let value = rest.get(4..len)?;
+        if u16::from_ne_bytes([c, d]) == wanted {
+            return Some(value);
+        }
+        rest = rest.get(len.next_multiple_of(4)..)?;
+    }
 }
 
 /// Like getsockname(), which gives a scope to link-local addresses only.
@@ -221,6 +249,8 @@ mod tests {
             uid: 1000,
             rqueue: 3,
             wqueue: 128,
+            expires_ms: None,
+            v6only: None,
         };
         assert_eq!(
             all(&datagram, 7),
@@ -268,7 +298,57 @@ mod tests {
         );
     }
 
+    fn decoded(payload: &[u8]) -> DiagSocket {
+        match all(&message(SOCK_DIAG_BY_FAMILY, 0, 7, payload), 7).as_slice() {
+            [(Answer::Socket(socket), _)] => *socket,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_time_wait() {
+        let mut payload = listener();
+        // idiag_state, idiag_timer, idiag_expires
+        payload[1] = 6;
+        payload[2] = 3;
+        payload[52..56].copy_from_slice(&41_234_u32.to_ne_bytes());
+        let socket = decoded(&payload);
+        assert_eq!(
+            (socket.is_time_wait, socket.expires_ms),
+            (true, Some(41_234))
+        );
+        // Other timers' times are not of interest.
+        payload[2] = 1;
+        assert_eq!(decoded(&payload).expires_ms, None);
+    }
+
+    #[test]
+    fn ipv6_only_is_an_attribute_behind_others() {
+        let with = |value: u8| {
+            let mut payload = listener();
+            for (kind, value) in [(8_u16, 0_u8), (SKV6ONLY, value)] {
+                payload.extend(5_u16.to_ne_bytes());
+                payload.extend(kind.to_ne_bytes());
+                payload.extend([value, 0, 0, 0]);
+            }
+            payload
+        };
+        assert_eq!(decoded(&with(1)).v6only, Some(true));
+        assert_eq!(decoded(&with(0)).v6only, Some(false));
+        assert_eq!(decoded(&listener()).v6only, None);
+        let mut endless = listener();
+        endless.extend([0; 8]);
+        assert_eq!(decoded(&endless).v6only, None);
+    }
+
     proptest! {
+        #[test]
+        fn any_attributes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let mut payload = listener();
+            payload.extend(bytes);
+            decoded(&payload);
+        }
+
         #[test]
         fn any_datagram_ends(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             prop_assert!(answers(&bytes, 1).count() <= bytes.len() / 16 + 1);

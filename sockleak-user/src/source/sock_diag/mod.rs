@@ -14,7 +14,7 @@ use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-use crate::model::{Family, TcpState};
+use crate::model::{Family, ListedSocket, TcpState};
 use message::{Answer, Ignored};
 
 /// The kernel fills at most 32 KiB per datagram (net/netlink/af_netlink.c `netlink_dump`).
@@ -47,6 +47,25 @@ pub struct DiagSocket {
     pub rqueue: u32,
     /// Listeners: its limit. Others: unacknowledged bytes.
     pub wqueue: u32,
+    /// TIME_WAIT: time left, ms.
+    pub expires_ms: Option<u32>,
+    /// IPV6_V6ONLY, of listeners and CLOSED sockets (net/ipv4/inet_diag.c
+    /// `inet_diag_msg_attrs_fill`).
+    pub v6only: Option<bool>,
+}
+
+impl From<DiagSocket> for ListedSocket {
+    fn from(socket: DiagSocket) -> Self {
+        Self {
+            local: socket.local,
+            peer: socket.peer,
+            state: socket.state,
+            is_time_wait: socket.is_time_wait,
+            inode: socket.inode,
+            expires_ms: socket.expires_ms,
+            v6only: socket.v6only,
+        }
+    }
 }
 
 /// Set of TCP states to ask for.
@@ -204,11 +223,15 @@ pub fn shows_bound_inactive() -> Option<bool> {
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).ok()?;
     // Ports are taken per address: hardly anybody binds to these, even when the range is used up.
+    // On kernels up to 6.12 a bind() to a port that connections use takes that port away from
+    // connect() until they end, so ports come first that connect() does not use by default.
     let [a, b] = (std::process::id() as u16).to_be_bytes();
-    let addresses = [[127, 255, a, b | 1], [127, 0, 0, 1], [0, 0, 0, 0]];
-    addresses
-        .iter()
-        .find(|ip| bind(&socket, &SocketAddrV4::new((**ip).into(), 0)).is_ok())?;
+    let here = [127, 255, a, b | 1];
+    let ports = (65_528..=65_535).map(|port| (here, port));
+    let any_port = [(here, 0), ([127, 0, 0, 1], 0), ([0, 0, 0, 0], 0)];
+    ports
+        .chain(any_port)
+        .find(|(ip, port)| bind(&socket, &SocketAddrV4::new((*ip).into(), *port)).is_ok())?;
     let inode = u32::try_from(rustix::fs::fstat(&socket).ok()?.st_ino).ok()?;
     let local = SocketAddr::try_from(getsockname(&socket).ok()?).ok()?;
     let shown = dump(States::BOUND_INACTIVE, |shown: &mut bool, socket| {
