@@ -6,6 +6,8 @@ use aya_ebpf::{
 };
 use sockleak_ebpf::{EventKind, EventRecord};
 
+use crate::hooks::search::Outcome;
+
 use crate::{
     kernel::{CurrentTask, Reader, Sock, current_task},
     maps::{EVENTS, count},
@@ -21,21 +23,43 @@ pub fn event<R: Reader>(kind: EventKind, sk: &Sock<R>, birth_ns: u64) {
     if EMIT_EVENTS.load() != 1 {
         return;
     }
+    write(kind, about(sk, birth_ns));
+}
+
+/// Writes an event about a search.
+#[inline(always)]
+pub fn search<R: Reader>(kind: EventKind, sk: &Sock<R>, outcome: &Outcome) {
+    if EMIT_EVENTS.load() != 1 {
+        return;
+    }
+    let mut socket = about(sk, 0);
+    socket.search_ns = outcome.search_ns;
+    socket.candidates = outcome.candidates;
+    socket.start = outcome.start;
+    socket.range = outcome.range;
+    socket.result = (outcome.errno as i32).wrapping_neg();
+    write(kind, socket);
+}
+
+#[inline(always)]
+fn about<R: Reader>(sk: &Sock<R>, birth_ns: u64) -> Socket {
     let (local, peer) = sk.addresses();
-    write(
-        kind,
-        Socket {
-            sk: sk.addr(),
-            birth_ns,
-            netns: sk.netns(),
-            family: sk.family(),
-            local_port: sk.num(),
-            peer_port_be: sk.dport_be(),
-            state: u16::from(sk.state()),
-            local,
-            peer,
-        },
-    );
+    Socket {
+        sk: sk.addr(),
+        birth_ns,
+        netns: sk.netns(),
+        family: sk.family(),
+        local_port: sk.num(),
+        peer_port_be: sk.dport_be(),
+        state: u16::from(sk.state()),
+        local,
+        peer,
+        search_ns: 0,
+        candidates: 0,
+        start: 0,
+        range: 0,
+        result: 0,
+    }
 }
 
 /// What an event says about its socket.
@@ -58,6 +82,16 @@ pub struct Socket {
     pub local: [u64; 2],
     /// Peer address.
     pub peer: [u64; 2],
+    /// As in [`EventRecord`], like all below.
+    pub search_ns: u64,
+    /// Ports examined.
+    pub candidates: u32,
+    /// Begin of the walk.
+    pub start: u32,
+    /// Range.
+    pub range: u32,
+    /// Return value.
+    pub result: i32,
 }
 
 /// Writes an event about a socket of which only `socket` is known.
@@ -91,11 +125,11 @@ pub fn write(kind: EventKind, socket: Socket) {
         local: socket.local,
         peer: socket.peer,
         comm,
-        search_ns: 0,
-        candidates: 0,
-        start: 0,
-        range: 0,
-        result: 0,
+        search_ns: socket.search_ns,
+        candidates: socket.candidates,
+        start: socket.start,
+        range: socket.range,
+        result: socket.result,
     });
     entry.submit(0);
 }

@@ -6,9 +6,12 @@ use core::marker::PhantomData;
 
 use aya_ebpf::{
     Global,
-    helpers::{bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel},
+    helpers::{bpf_get_current_task, bpf_get_current_task_btf, generated::bpf_probe_read_kernel},
 };
-use sockleak_ebpf::{ABSENT, AF_INET, AF_INET6, IPPROTO_TCP, SOCK_STREAM};
+use sockleak_ebpf::{
+    ABSENT, AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, OPTION_NO_PORT, OPTION_REUSEADDR,
+    OPTION_REUSEPORT, SOCK_STREAM,
+};
 
 macro_rules! globals {
     ($(($global:ident, $path:literal, $size:literal))*) => {
@@ -20,6 +23,9 @@ sockleak_ebpf::kernel_fields!(globals);
 /// 1 when `bpf_get_current_task_btf` exists (5.11+).
 #[unsafe(no_mangle)]
 pub static TASK_BTF: Global<u32> = Global::new(0);
+
+/// Bit of `inet_flags` (`INET_FLAGS_BIND_ADDRESS_NO_PORT`, 6.6 to 7.2; before, a bitfield).
+const INET_FLAGS_BIND_ADDRESS_NO_PORT: u32 = 18;
 
 /// How kernel memory may be read in a program.
 pub trait Reader {
@@ -48,8 +54,14 @@ pub struct Probe;
 impl Reader for Probe {
     #[inline(always)]
     unsafe fn read<T: Copy + Default>(from: *const u8) -> T {
-        // SAFETY: the helper checks the address.
-        unsafe { bpf_probe_read_kernel(from.cast::<T>()) }.unwrap_or_default()
+        let mut value = T::default();
+        // The helper clears the destination when it fails; a branch on its answer would double
+        // the paths that the verifier has to follow.
+        // SAFETY: the helper checks the address and writes as many bytes as there are.
+        unsafe {
+            bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, from.cast());
+        }
+        value
     }
 }
 
@@ -143,6 +155,15 @@ impl<R: Reader> Sock<R> {
             && self.is_inet()
     }
 
+    /// A TCP or MPTCP socket.
+    #[inline(always)]
+    pub fn is_stream(&self) -> bool {
+        let protocol = self.protocol();
+        (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP)
+            && self.member::<u16>(&SK_TYPE) == SOCK_STREAM
+            && self.is_inet()
+    }
+
     /// AF_INET or AF_INET6.
     #[inline(always)]
     pub fn is_inet(&self) -> bool {
@@ -165,6 +186,124 @@ impl<R: Reader> Sock<R> {
         let net: *const u8 = self.member::<Ptr>(&SK_NET).0;
         // SAFETY: `struct net *`, referenced by the socket.
         unsafe { member::<R, u32>(net, &NET_INUM) }
+    }
+
+    /// A member of `struct inet_sock` or what else contains `struct sock` at its start. The
+    /// verifier knows only a `struct sock`, so it is read by helper in every backend.
+    #[inline(always)]
+    fn beyond<T: Copy + Default>(&self, field: &Global<u32>) -> Option<T> {
+        if field.load() == ABSENT {
+            return None;
+        }
+        // SAFETY: TCP sockets are `struct tcp_sock`s; the helper checks the address.
+        Some(unsafe { member::<Probe, T>(self.ptr, field) })
+    }
+
+    /// `sk_err`: positive errno that the connection died of, not yet told to the process
+    #[inline(always)]
+    pub fn err(&self) -> u32 {
+        self.member(&SK_ERR)
+    }
+
+    /// Whether nothing waits for an acknowledgement: not even a SYN was sent.
+    #[inline(always)]
+    pub fn has_sent_nothing(&self) -> bool {
+        self.member::<u64>(&SK_RTX_QUEUE) == 0
+    }
+
+    /// `inet_sport`: local port in network order; unlike `skc_num` it stays when the port is
+    /// given back.
+    #[inline(always)]
+    pub fn sport_be(&self) -> u16 {
+        self.beyond(&INET_SPORT).unwrap_or(0)
+    }
+
+    /// SO_REUSEADDR, SO_REUSEPORT, IP_BIND_ADDRESS_NO_PORT as [`sockleak_ebpf::FailureKey`] has
+    /// them. `skc_reuse` is the low nibble of its byte on little-endian machines.
+    #[inline(always)]
+    pub fn port_options(&self) -> u8 {
+        let mut options = 0;
+        if self.member::<u8>(&SK_REUSE) & 0xf != 0 {
+            options |= OPTION_REUSEADDR;
+        }
+        let bit = SK_REUSEPORT.load();
+        // SAFETY: a member of `struct sock`; the global holds its bit offset.
+        let byte: u8 = unsafe { R::read(self.ptr.add((bit >> 3) as usize)) };
+        if (byte >> (bit & 7)) & 1 == 1 {
+            options |= OPTION_REUSEPORT;
+        }
+        let no_port = if INET_NO_PORT.load() == ABSENT {
+            let flags: u64 = self.beyond(&INET_FLAGS).unwrap_or(0);
+            flags >> INET_FLAGS_BIND_ADDRESS_NO_PORT & 1 == 1
+        } else {
+            let bit = INET_NO_PORT.load();
+            // SAFETY: as in `beyond`; the global holds the bit offset.
+            let byte: u8 = unsafe { Probe::read(self.ptr.add((bit >> 3) as usize)) };
+            (byte >> (bit & 7)) & 1 == 1
+        };
+        if no_port {
+            options |= OPTION_NO_PORT;
+        }
+        options
+    }
+
+    /// The range in which the kernel looks for a port, `low | high << 16`, and whether
+    /// IP_LOCAL_PORT_RANGE is set (`inet_sk_get_local_port_range`); 0 when unknown.
+    #[inline(always)]
+    pub fn port_range(&self) -> (u32, bool) {
+        let net = self.member::<Ptr>(&SK_NET).0;
+        // SAFETY: `struct net *`, referenced by the socket.
+        let range = unsafe {
+            if NET_PORT_RANGE.load() != ABSENT {
+                member::<R, u32>(net, &NET_PORT_RANGE)
+            } else if NET_PORT_RANGE_PAIR.load() != ABSENT {
+                let pair = member::<R, u64>(net, &NET_PORT_RANGE_PAIR);
+                (pair as u32 & 0xffff) | ((pair >> 32) as u32) << 16
+            } else {
+                0
+            }
+        };
+        let own: u32 = self.beyond(&INET_PORT_RANGE).unwrap_or(0);
+        if own == 0 || range == 0 {
+            return (range, false);
+        }
+        let (mut low, mut high) = (range & 0xffff, range >> 16);
+        let (own_low, own_high) = (own & 0xffff, own >> 16);
+        let (all_low, all_high) = (low, high);
+        if all_low <= own_low && own_low <= all_high {
+            low = own_low;
+        }
+        if all_low <= own_high && own_high <= all_high {
+            high = own_high;
+        }
+        (low | high << 16, true)
+    }
+
+    /// `ip_local_port_step_width` of its namespace (7.1+), 0 elsewhere.
+    #[inline(always)]
+    pub fn step_width(&self) -> u32 {
+        if NET_STEP_WIDTH.load() == ABSENT {
+            return 0;
+        }
+        let net = self.member::<Ptr>(&SK_NET).0;
+        // SAFETY: `struct net *`, referenced by the socket.
+        unsafe { member::<R, u32>(net, &NET_STEP_WIDTH) }
+    }
+
+    /// Whether connect() passes over the socket's port because its bucket belongs to bind()
+    /// (`fastreuse` or `fastreuseport` not negative); `None` when it has no bucket.
+    #[inline(always)]
+    pub fn is_port_bound(&self) -> Option<bool> {
+        let bucket = self.beyond::<Ptr>(&ICSK_BIND_HASH)?.0;
+        if bucket.is_null() {
+            return None;
+        }
+        // SAFETY: a `struct inet_bind_bucket *`; the helper checks the address.
+        unsafe {
+            let address: i8 = member::<Probe, i8>(bucket, &TB_FASTREUSE);
+            let port: i8 = member::<Probe, i8>(bucket, &TB_FASTREUSEPORT);
+            Some(address >= 0 || port >= 0)
+        }
     }
 
     /// Local and peer address, 4 or 16 bytes in network order.

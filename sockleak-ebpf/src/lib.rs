@@ -12,18 +12,20 @@ mod fields;
 pub mod names;
 mod records;
 mod searches;
+mod walk;
 
 pub use counters::Counters;
 pub use fields::{ABSENT, FIELDS, FieldSpec};
 pub use records::{
     EventKind, EventRecord, InventoryRecord, ProcessKey, ProcessStats, SEARCH_BOUND, SEARCH_FAILED,
-    SEARCH_OPEN, SOCKET_ADOPTED, SOCKET_KERNEL, SOCKET_MPTCP, SOCKET_RELEASED, SocketEntry,
-    UNKNOWN,
+    SEARCH_OPEN, SEARCH_TOLD, SOCKET_ADOPTED, SOCKET_KERNEL, SOCKET_MPTCP, SOCKET_PORT_BOUND,
+    SOCKET_PORT_KNOWN, SOCKET_RELEASED, SocketEntry, UNKNOWN,
 };
 pub use searches::{
     Cause, FailureKey, FailureStats, LATENCY_BUCKETS, OPTION_NO_PORT, OPTION_REUSEADDR,
     OPTION_REUSEPORT, Op, SearchKey, SearchStats, latency_bucket, latency_bucket_start,
 };
+pub use walk::{Reached, Walk};
 
 /// `IPPROTO_TCP` as it stands in `sk_protocol`.
 pub const IPPROTO_TCP: u16 = 6;

@@ -1,7 +1,7 @@
 //! The maps. None is LRU: exact state must not be evicted silently.
 
 use aya_ebpf::{
-    btf_maps::{HashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use sockleak_ebpf::{
@@ -34,6 +34,38 @@ pub static SEARCHES: HashMap<SearchKey, SearchStats, 4096> = HashMap::new();
 #[btf_map]
 pub static FAILURES: HashMap<FailureKey, FailureStats, 4096> = HashMap::new();
 
+/// An element of [`SEARCHES`] to begin with; never written. The value is too large for the
+/// stack of a program.
+#[btf_map]
+pub static NO_SEARCHES: Array<SearchStats, 1> = Array::new();
+
+/// Calls that a kprobe has seen begin, by thread and function, for the kretprobe that sees them
+/// end. LRU: an entry lives as long as the call, and one whose end was missed is of no use.
+///
+/// Inserted and removed in `backends::kprobe` and, for connect(), `backends::tracepoint`.
+#[btf_map]
+pub static IN_FLIGHT: LruHashMap<CallKey, Call, 16_384> = LruHashMap::new();
+
+/// Key of [`IN_FLIGHT`].
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct CallKey {
+    /// `bpf_get_current_pid_tgid()`.
+    pub thread: u64,
+    /// Which function: calls nest.
+    pub function: u64,
+}
+
+/// Value of [`IN_FLIGHT`]: arguments.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Call {
+    /// The `struct sock *` or `struct socket *`.
+    pub sk: u64,
+    /// Another argument.
+    pub argument: u64,
+}
+
 /// Host-wide counters; never removed.
 #[btf_map]
 pub static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
@@ -55,6 +87,23 @@ pub unsafe fn add(counter: *mut u64, amount: u64) {
     unsafe {
         core::arch::asm!(
             "lock *(u64 *)({counter} + 0) += {amount}",
+            counter = in(reg) counter,
+            amount = in(reg) amount,
+            options(nostack),
+        );
+    }
+}
+
+/// As [`add`], for 32 bits.
+///
+/// # Safety
+/// `counter` points into a live map value.
+#[inline(always)]
+pub unsafe fn add32(counter: *mut u32, amount: u32) {
+    // SAFETY: the caller passes a pointer into a map value.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u32 *)({counter} + 0) += {amount}",
             counter = in(reg) counter,
             amount = in(reg) amount,
             options(nostack),

@@ -22,6 +22,10 @@ pub mod globals {
     pub const EMIT_EVENTS: &str = "EMIT_EVENTS";
     /// 1: the helper `bpf_get_current_task_btf` exists (5.11+).
     pub const TASK_BTF: &str = "TASK_BTF";
+    /// `u64`: address of the variable `table_perturb`; 0 unknown.
+    pub const TABLE_PERTURB: &str = "TABLE_PERTURB";
+    /// 1: IP_LOCAL_PORT_RANGE makes the walk of connect() one pass.
+    pub const ONE_PASS: &str = "ONE_PASS";
     /// `u64`: address of `socket_file_ops`, for kernels without `bpf_sock_from_file`.
     pub const SOCKET_FILE_OPS: &str = "SOCKET_FILE_OPS";
 }
@@ -64,6 +68,79 @@ pub mod programs {
     pub const TP_DESTROY: &str = "tp_destroy";
     /// cgroup/sock_release at the root of the cgroup2 hierarchy.
     pub const CGROUP_RELEASE: &str = "cgroup_release";
+
+    /// fentry on `__inet_hash_connect`.
+    pub const FENTRY_SEARCH: &str = "fentry_search";
+    /// fexit on `__inet_hash_connect` with four arguments.
+    pub const FEXIT_SEARCH4: &str = "fexit_search4";
+    /// fexit on `__inet_hash_connect` with five arguments.
+    pub const FEXIT_SEARCH5: &str = "fexit_search5";
+    /// fexit on `tcp_v6_connect`.
+    pub const FEXIT_V6_CONNECT: &str = "fexit_v6_connect";
+    /// fentry on `tcp_time_wait`.
+    pub const FENTRY_TIME_WAIT: &str = "fentry_time_wait";
+    /// fentry on `inet_csk_get_port`.
+    pub const FENTRY_GET_PORT: &str = "fentry_get_port";
+    /// fexit on `inet_csk_get_port`.
+    pub const FEXIT_GET_PORT: &str = "fexit_get_port";
+    /// fexit on `inet_bind_sk`.
+    pub const FEXIT_BIND_SK: &str = "fexit_bind_sk";
+    /// fexit on `inet6_bind_sk`.
+    pub const FEXIT_BIND6_SK: &str = "fexit_bind6_sk";
+    /// fexit on `inet_bind`.
+    pub const FEXIT_BIND: &str = "fexit_bind";
+    /// fexit on `inet6_bind`.
+    pub const FEXIT_BIND6: &str = "fexit_bind6";
+    /// fexit on `tcp_v4_pre_connect`.
+    pub const FEXIT_PRE_CONNECT4: &str = "fexit_pre_connect4";
+    /// fexit on `tcp_v6_pre_connect`.
+    pub const FEXIT_PRE_CONNECT6: &str = "fexit_pre_connect6";
+    /// fexit on `security_socket_connect`.
+    pub const FEXIT_LSM_CONNECT: &str = "fexit_lsm_connect";
+    /// fexit on `security_socket_bind`.
+    pub const FEXIT_LSM_BIND: &str = "fexit_lsm_bind";
+
+    /// kprobe on `__inet_hash_connect`.
+    pub const KPROBE_SEARCH: &str = "kprobe_search";
+    /// kretprobe on `__inet_hash_connect`.
+    pub const KRETPROBE_SEARCH: &str = "kretprobe_search";
+    /// kprobe on `tcp_v6_connect`.
+    pub const KPROBE_V6_CONNECT: &str = "kprobe_v6_connect";
+    /// kretprobe on `tcp_v6_connect`.
+    pub const KRETPROBE_V6_CONNECT: &str = "kretprobe_v6_connect";
+    /// kprobe on `tcp_time_wait`.
+    pub const KPROBE_TIME_WAIT: &str = "kprobe_time_wait";
+    /// kprobe on `inet_csk_get_port`.
+    pub const KPROBE_GET_PORT: &str = "kprobe_get_port";
+    /// kretprobe on `inet_csk_get_port`.
+    pub const KRETPROBE_GET_PORT: &str = "kretprobe_get_port";
+    /// kprobe on `inet_bind_sk` and `inet6_bind_sk`.
+    pub const KPROBE_BIND_SK: &str = "kprobe_bind_sk";
+    /// kretprobe on `inet_bind_sk` and `inet6_bind_sk`.
+    pub const KRETPROBE_BIND_SK: &str = "kretprobe_bind_sk";
+    /// kprobe on `inet_bind` and `inet6_bind`.
+    pub const KPROBE_BIND: &str = "kprobe_bind";
+    /// kretprobe on `inet_bind` and `inet6_bind`.
+    pub const KRETPROBE_BIND: &str = "kretprobe_bind";
+    /// kprobe on `tcp_v4_pre_connect` and `tcp_v6_pre_connect`.
+    pub const KPROBE_PRE_CONNECT: &str = "kprobe_pre_connect";
+    /// kretprobe on `tcp_v4_pre_connect` and `tcp_v6_pre_connect`.
+    pub const KRETPROBE_PRE_CONNECT: &str = "kretprobe_pre_connect";
+    /// kprobe on `security_socket_connect`.
+    pub const KPROBE_LSM_CONNECT: &str = "kprobe_lsm_connect";
+    /// kretprobe on `security_socket_connect`.
+    pub const KRETPROBE_LSM_CONNECT: &str = "kretprobe_lsm_connect";
+    /// kprobe on `security_socket_bind`.
+    pub const KPROBE_LSM_BIND: &str = "kprobe_lsm_bind";
+    /// kretprobe on `security_socket_bind`.
+    pub const KRETPROBE_LSM_BIND: &str = "kretprobe_lsm_bind";
+
+    /// tp_btf `inet_sock_set_state`: a connect() that found no port, in every backend.
+    pub const TP_NO_PORT: &str = "tp_no_port";
+    /// tp_btf `inet_sock_set_state`: begin and latest end of a search.
+    pub const TP_SEARCH: &str = "tp_search";
+    /// tp_btf `sys_exit`.
+    pub const TP_EXIT: &str = "tp_exit";
 
     /// iter/task_file with `bpf_sock_from_file` (5.11+).
     pub const ITER_FILES: &str = "iter_files";

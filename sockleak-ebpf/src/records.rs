@@ -13,8 +13,15 @@ pub const SOCKET_ADOPTED: u32 = 8;
 pub const SEARCH_OPEN: u32 = 16;
 /// [`SocketEntry::flags`]: connect() of a socket that had a port is going on.
 pub const SEARCH_BOUND: u32 = 32;
-/// [`SocketEntry::flags`]: the last search or check failed and is recorded.
+/// [`SocketEntry::flags`]: the last search or check failed and the failure is recorded.
 pub const SEARCH_FAILED: u32 = 64;
+/// [`SocketEntry::flags`]: the end of the last search has been seen: `search_ns` is its duration
+/// and `errno` its result.
+pub const SEARCH_TOLD: u32 = 128;
+/// [`InventoryRecord::flags`]: the bind bucket of the socket's port could be read.
+pub const SOCKET_PORT_KNOWN: u32 = 256;
+/// [`InventoryRecord::flags`]: that bucket belongs to bind(): connect() passes the port over.
+pub const SOCKET_PORT_BOUND: u32 = 512;
 
 /// Identity of a process; key of the process map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,12 +89,13 @@ pub struct SocketEntry {
     pub creator_tgid: u32,
     /// [`SOCKET_KERNEL`], [`SOCKET_RELEASED`], [`SOCKET_ADOPTED`] and the `SEARCH_` flags.
     pub flags: u32,
-    /// `bpf_ktime_get_ns()` at the begin of the port search that is going on.
+    /// `bpf_ktime_get_ns()` at the begin of the port search that is going on, or how long the
+    /// last one took, ns ([`SEARCH_TOLD`]).
     pub search_ns: u64,
-    /// `table_perturb[port_offset & 0xffff]` at that time.
+    /// `table_perturb[port_offset & 0xffff]` at its begin; 0 unknown.
     pub perturb: u32,
-    /// Zero.
-    pub pad: u32,
+    /// What it ended with: 0 or an errno, positive.
+    pub errno: u32,
 }
 
 /// Kind of an [`EventRecord`].

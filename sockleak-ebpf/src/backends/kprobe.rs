@@ -1,13 +1,17 @@
 //! kprobe and kretprobe, for kernels without trampolines. Kernel memory is read by helper.
 
 use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid,
     macros::{kprobe, kretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
 
+use sockleak_ebpf::Op;
+
 use crate::{
     hooks,
     kernel::{Probe, Ptr, SOCKET_SK, Sock, member},
+    maps::{Call, CallKey, IN_FLIGHT, count},
 };
 
 #[inline(always)]
@@ -66,4 +70,198 @@ fn kprobe_release(ctx: ProbeContext) -> u32 {
         hooks::release::released(&Sock::<Probe>::new(sk));
     }
     0
+}
+
+/// Functions whose return needs what they were called with.
+#[derive(Clone, Copy)]
+enum Function {
+    Search = 1,
+    V6Connect,
+    GetPort,
+    Bind,
+    PreConnect,
+    LsmConnect,
+    LsmBind,
+}
+
+#[inline(always)]
+fn call_key(function: Function) -> CallKey {
+    CallKey {
+        thread: bpf_get_current_pid_tgid(),
+        function: function as u64,
+    }
+}
+
+/// Remembers a call's arguments until it returns.
+#[inline(always)]
+fn called(ctx: &ProbeContext, function: Function, sk: usize, argument: usize) {
+    let (Some(sk), Some(argument)) = (ctx.arg::<u64>(sk), ctx.arg::<u64>(argument)) else {
+        return;
+    };
+    let call = Call { sk, argument };
+    if IN_FLIGHT.insert(call_key(function), call, 0).is_err() {
+        count!(searches_unmatched);
+    }
+}
+
+/// The arguments of the call that returns. One that is not there was evicted or began before
+/// we did.
+#[inline(always)]
+fn returned(function: Function) -> Option<Call> {
+    let key = call_key(function);
+    // SAFETY: an element is only used by its own thread.
+    let call = unsafe { IN_FLIGHT.get(key).copied() };
+    if call.is_some() {
+        let _ = IN_FLIGHT.remove(key);
+    }
+    call
+}
+
+#[kprobe]
+fn kprobe_search(ctx: ProbeContext) -> u32 {
+    called(&ctx, Function::Search, 1, 2);
+    if let (Some(sk), Some(port_offset)) = (sock(&ctx, 1), ctx.arg::<u64>(2)) {
+        hooks::connect::begin(&sk, port_offset);
+    }
+    0
+}
+
+#[kretprobe]
+fn kretprobe_search(ctx: RetProbeContext) -> u32 {
+    if let Some(call) = returned(Function::Search) {
+        let sk = Sock::<Probe>::new(call.sk as *const u8);
+        hooks::connect::end(&sk, call.argument, ctx.ret::<i32>());
+    }
+    0
+}
+
+#[kprobe]
+fn kprobe_v6_connect(ctx: ProbeContext) -> u32 {
+    called(&ctx, Function::V6Connect, 0, 1);
+    0
+}
+
+#[kretprobe]
+fn kretprobe_v6_connect(ctx: RetProbeContext) -> u32 {
+    if let Some(call) = returned(Function::V6Connect) {
+        let sk = Sock::<Probe>::new(call.sk as *const u8);
+        hooks::connect::v6_ended(&sk, call.argument as *const u8, ctx.ret::<i32>());
+    }
+    0
+}
+
+#[kprobe]
+fn kprobe_time_wait(ctx: ProbeContext) -> u32 {
+    if let Some(sk) = sock(&ctx, 0) {
+        hooks::connect::time_wait(&sk);
+    }
+    0
+}
+
+#[kprobe]
+fn kprobe_get_port(ctx: ProbeContext) -> u32 {
+    called(&ctx, Function::GetPort, 0, 1);
+    if let Some(sk) = sock(&ctx, 0) {
+        hooks::bind::begin(&sk);
+    }
+    0
+}
+
+#[kretprobe]
+fn kretprobe_get_port(ctx: RetProbeContext) -> u32 {
+    if let Some(call) = returned(Function::GetPort) {
+        let sk = Sock::<Probe>::new(call.sk as *const u8);
+        hooks::bind::end(&sk, call.argument as u16, ctx.ret::<i32>());
+    }
+    0
+}
+
+/// `inet_bind_sk` and `inet6_bind_sk`
+#[kprobe]
+fn kprobe_bind_sk(ctx: ProbeContext) -> u32 {
+    called(&ctx, Function::Bind, 0, 1);
+    0
+}
+
+#[kretprobe]
+fn kretprobe_bind_sk(ctx: RetProbeContext) -> u32 {
+    if let Some(call) = returned(Function::Bind) {
+        let sk = Sock::<Probe>::new(call.sk as *const u8);
+        hooks::failure::bind_ended(&sk, call.argument as *const u8, ctx.ret::<i32>());
+    }
+    0
+}
+
+/// `inet_bind` and `inet6_bind`
+#[kprobe]
+fn kprobe_bind(ctx: ProbeContext) -> u32 {
+    called(&ctx, Function::Bind, 0, 1);
+    0
+}
+
+#[kretprobe]
+fn kretprobe_bind(ctx: RetProbeContext) -> u32 {
+    if let Some(call) = returned(Function::Bind)
+        && let Some(sk) = sk_of_socket(&call)
+    {
+        hooks::failure::bind_ended(&sk, call.argument as *const u8, ctx.ret::<i32>());
+    }
+    0
+}
+
+/// `tcp_v4_pre_connect` and `tcp_v6_pre_connect`
+#[kprobe]
+fn kprobe_pre_connect(ctx: ProbeContext) -> u32 {
+    called(&ctx, Function::PreConnect, 0, 1);
+    0
+}
+
+#[kretprobe]
+fn kretprobe_pre_connect(ctx: RetProbeContext) -> u32 {
+    if let Some(call) = returned(Function::PreConnect) {
+        let sk = Sock::<Probe>::new(call.sk as *const u8);
+        let uaddr = call.argument as *const u8;
+        hooks::failure::denied(&sk, Op::Connect, uaddr, ctx.ret::<i32>());
+    }
+    0
+}
+
+#[kprobe]
+fn kprobe_lsm_connect(ctx: ProbeContext) -> u32 {
+    called(&ctx, Function::LsmConnect, 0, 1);
+    0
+}
+
+#[kretprobe]
+fn kretprobe_lsm_connect(ctx: RetProbeContext) -> u32 {
+    lsm_said(&ctx, Function::LsmConnect, Op::Connect)
+}
+
+#[kprobe]
+fn kprobe_lsm_bind(ctx: ProbeContext) -> u32 {
+    called(&ctx, Function::LsmBind, 0, 1);
+    0
+}
+
+#[kretprobe]
+fn kretprobe_lsm_bind(ctx: RetProbeContext) -> u32 {
+    lsm_said(&ctx, Function::LsmBind, Op::Bind)
+}
+
+#[inline(always)]
+fn lsm_said(ctx: &RetProbeContext, function: Function, op: Op) -> u32 {
+    if let Some(call) = returned(function)
+        && ctx.ret::<i32>() < 0
+        && let Some(sk) = sk_of_socket(&call)
+    {
+        hooks::failure::denied(&sk, op, call.argument as *const u8, ctx.ret::<i32>());
+    }
+    0
+}
+
+#[inline(always)]
+fn sk_of_socket(call: &Call) -> Option<Sock<Probe>> {
+    // SAFETY: the call's first argument is a `struct socket *`, read by helper.
+    let sk = unsafe { member::<Probe, Ptr>(call.sk as *const u8, &SOCKET_SK).0 };
+    (!sk.is_null()).then(|| Sock::new(sk))
 }

@@ -3,4 +3,5 @@
 mod fentry;
 mod iter;
 mod kprobe;
+mod syscalls;
 mod tracepoint;

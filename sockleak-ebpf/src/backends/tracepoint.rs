@@ -18,6 +18,9 @@ use crate::{
     kernel::{Direct, Sock},
 };
 
+const TCP_ESTABLISHED: i32 = 1;
+const TCP_SYN_SENT: i32 = 2;
+const TCP_CLOSE: i32 = 7;
 const TCP_LISTEN: i32 = 10;
 const TCP_SYN_RECV: i32 = 3;
 /// Let the operation go on.
@@ -51,6 +54,30 @@ fn tp_state(ctx: BtfTracePointContext) -> i32 {
         if sk.protocol() == IPPROTO_TCP {
             hooks::accept::child();
         }
+    }
+    0
+}
+
+/// In every backend: connect() that finds no port, see `hooks::connect`.
+#[btf_tracepoint]
+fn tp_no_port(ctx: BtfTracePointContext) -> i32 {
+    if ctx.arg::<i32>(1) == TCP_SYN_SENT && ctx.arg::<i32>(2) == TCP_CLOSE {
+        hooks::connect::closed(&Sock::<Direct>::new(ctx.arg::<*const u8>(0)));
+    }
+    0
+}
+
+/// In this backend only: the two moments between which a search lies.
+#[btf_tracepoint]
+fn tp_search(ctx: BtfTracePointContext) -> i32 {
+    let sk = Sock::<Direct>::new(ctx.arg::<*const u8>(0));
+    match (ctx.arg::<i32>(1), ctx.arg::<i32>(2)) {
+        (TCP_CLOSE, TCP_SYN_SENT) if sk.is_tcp() => {
+            hooks::connect::begin_at_syn_sent(&sk);
+            super::syscalls::connecting(sk.addr());
+        }
+        (TCP_SYN_SENT, TCP_ESTABLISHED) => hooks::connect::established(&sk),
+        _ => {}
     }
     0
 }
@@ -93,5 +120,10 @@ fn unconnected(ctx: &SockContext, sk: u64, birth_ns: u64) -> emit::Socket {
         state: 0,
         local: [0; 2],
         peer: [0; 2],
+        search_ns: 0,
+        candidates: 0,
+        start: 0,
+        range: 0,
+        result: 0,
     }
 }

@@ -53,7 +53,7 @@ pub fn record(sk: u64, flags: u32) {
         flags,
         search_ns: 0,
         perturb: 0,
-        pad: 0,
+        errno: 0,
     };
     match SOCKETS.insert(sk, entry, BPF_NOEXIST) {
         Ok(()) => {}

@@ -5,7 +5,7 @@
 //! the tracepoint `tcp:tcp_destroy_sock` exactly once. Runs in process context, softirq, at
 //! exit and at namespace teardown: the current task is unrelated.
 
-use sockleak_ebpf::{EventKind, ProcessKey, SOCKET_KERNEL};
+use sockleak_ebpf::{EventKind, ProcessKey, SOCKET_ADOPTED, SOCKET_KERNEL};
 
 use crate::{
     emit,
@@ -35,6 +35,14 @@ pub fn destroyed<R: Reader>(sk: &Sock<R>) {
             (*entry).birth_ns,
         )
     };
+    if flags & SOCKET_ADOPTED != 0 {
+        count!(destroyed_unknown);
+        if SOCKETS.remove(addr).is_err() {
+            count!(sockets_undeleted);
+        }
+        emit::event(EventKind::Destroy, sk, 0);
+        return;
+    }
     count!(destroyed_known);
     if flags & SOCKET_KERNEL != 0 {
         count!(destroyed_kernel);

@@ -9,7 +9,8 @@ use aya_ebpf::{
     helpers::generated::{bpf_seq_write, bpf_sock_from_file},
 };
 use sockleak_ebpf::{
-    ABSENT, IPPROTO_MPTCP, IPPROTO_TCP, InventoryRecord, SOCKET_MPTCP, SocketEntry,
+    ABSENT, IPPROTO_MPTCP, IPPROTO_TCP, InventoryRecord, SOCKET_KERNEL, SOCKET_MPTCP,
+    SOCKET_PORT_BOUND, SOCKET_PORT_KNOWN, SOCKET_RELEASED, SocketEntry,
 };
 
 use crate::{
@@ -120,8 +121,20 @@ fn write<R: Reader>(ctx: &TaskFile, sk: &Sock<R>, flags: u32) {
             birth_ns: 0,
             creator_tgid: 0,
             flags: 0,
+            search_ns: 0,
+            perturb: 0,
+            errno: 0,
         },
     };
+    let mut flags = flags | entry.flags & (SOCKET_KERNEL | SOCKET_RELEASED);
+    if sk.num() != 0
+        && let Some(bound) = sk.is_port_bound()
+    {
+        flags |= SOCKET_PORT_KNOWN;
+        if bound {
+            flags |= SOCKET_PORT_BOUND;
+        }
+    }
     let (local, peer) = sk.addresses();
     let mut record = InventoryRecord {
         sk: sk.addr(),
@@ -134,7 +147,7 @@ fn write<R: Reader>(ctx: &TaskFile, sk: &Sock<R>, flags: u32) {
         fd: ctx.fd,
         netns: sk.netns(),
         ack_backlog: sk.ack_backlog(),
-        flags: flags | entry.flags,
+        flags,
         family: sk.family(),
         local_port: sk.num(),
         peer_port_be: sk.dport_be(),

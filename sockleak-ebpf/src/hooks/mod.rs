@@ -2,6 +2,10 @@
 
 pub mod accept;
 pub mod alloc;
+pub mod bind;
+pub mod connect;
 pub mod destroy;
+pub mod failure;
 pub mod inventory;
 pub mod release;
+pub mod search;

@@ -5,7 +5,7 @@
 //!   every inet protocol, hence the filter. Process context.
 //! - cgroup/sock_release: the first thing `inet_release` does, not for kernel sockets.
 
-use sockleak_ebpf::{EventKind, SOCKET_RELEASED};
+use sockleak_ebpf::{EventKind, SOCKET_ADOPTED, SOCKET_RELEASED};
 
 use crate::{
     emit,
@@ -33,7 +33,9 @@ pub fn record(sk: u64) -> u64 {
         // is released once, and destruction only reads.
         unsafe {
             (*entry).flags |= SOCKET_RELEASED;
-            return (*entry).birth_ns;
+            if (*entry).flags & SOCKET_ADOPTED == 0 {
+                return (*entry).birth_ns;
+            }
         }
     }
     if let Some(stats) = process::record(&process::current_key()) {

@@ -1,6 +1,6 @@
 //! Inventory records.
 
-use sockleak_ebpf::{InventoryRecord, SOCKET_MPTCP};
+use sockleak_ebpf::{InventoryRecord, SOCKET_MPTCP, SOCKET_PORT_BOUND, SOCKET_PORT_KNOWN};
 
 use super::{DecodeError, address, exactly, family, peer};
 use crate::model::{Birth, HeldSocket, ProcessId, SocketClass, TcpState};
@@ -37,6 +37,8 @@ pub fn held_socket(bytes: &[u8]) -> Result<HeldSocket, DecodeError> {
             0
         },
         mptcp: record.flags & SOCKET_MPTCP != 0,
+        port_bound: (record.flags & SOCKET_PORT_KNOWN != 0)
+            .then_some(record.flags & SOCKET_PORT_BOUND != 0),
         birth,
     })
 }

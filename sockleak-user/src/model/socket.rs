@@ -185,6 +185,10 @@ pub struct HeldSocket {
     pub accept_queue: u32,
     /// The descriptor's socket is MPTCP and this is its first subflow.
     pub mptcp: bool,
+    /// The bind bucket of its port belongs to bind(), so that connect() passes the port over
+    /// whatever the destination (`fastreuse` or `fastreuseport` not negative); `None` without a
+    /// port, and where the source cannot see it.
+    pub port_bound: Option<bool>,
     /// Creation, when the hooks saw it.
     pub birth: Option<Birth>,
 }

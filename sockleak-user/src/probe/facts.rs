@@ -10,6 +10,11 @@ use crate::kernel::{Facts, FieldSpec, Symbols, Wanted};
 /// Data symbol that 5.10 needs for the inventory.
 const SOCKET_FILE_OPS: &str = "socket_file_ops";
 
+/// Data symbol: where each destination's next walk over the ports begins.
+pub const TABLE_PERTURB: &str = "table_perturb";
+/// Its return type says whether IP_LOCAL_PORT_RANGE is searched in one pass.
+const LOCAL_PORT_RANGE: &str = "inet_sk_get_local_port_range";
+
 /// Asks the running system everything that [`super::plan::plan`] and the loader need.
 pub fn gather() -> Facts {
     let fields: Vec<FieldSpec<'_>> = FIELDS
@@ -32,6 +37,7 @@ pub fn gather() -> Facts {
             _ => {}
         }
     }
+    functions.insert(LOCAL_PORT_RANGE);
     let functions: Vec<&str> = functions.into_iter().collect();
     let tracepoints: Vec<&str> = tracepoints.into_iter().collect();
     let mut facts = Facts::gather(&Wanted {
@@ -46,8 +52,11 @@ pub fn gather() -> Facts {
     let mut symbols: Vec<&str> = functions
         .iter()
         .copied()
-        .filter(|name| facts.function(name).is_none())
+        .filter(|name| *name != LOCAL_PORT_RANGE && facts.function(name).is_none())
         .collect();
+    if facts.can_hook_functions() {
+        symbols.push(TABLE_PERTURB);
+    }
     if !facts.features.helper("sock_from_file") {
         symbols.push(SOCKET_FILE_OPS);
     }

@@ -19,6 +19,7 @@ use thiserror::Error;
 use super::{
     catalog::{Attachment, Target, Variant},
     coverage::Outcome,
+    facts::TABLE_PERTURB,
     misses,
     object::OBJECT,
     plan::{HookPlan, Plan, PlanError, is_missing},
@@ -175,6 +176,16 @@ impl Attached {
             .ok()
             .and_then(|symbols| symbols.address("socket_file_ops"))
             .unwrap_or(0);
+        let table_perturb = facts
+            .symbols
+            .as_ref()
+            .ok()
+            .and_then(|symbols| symbols.address(TABLE_PERTURB))
+            .unwrap_or(0);
+        let one_pass = facts
+            .function("inet_sk_get_local_port_range")
+            .is_some_and(|function| function.ret == "bool" || function.ret == "_Bool");
+        let one_pass = u32::from(one_pass);
         let log_level = if READS_LOG { log::max_level() as u8 } else { 0 };
         let mut loader = EbpfLoader::new();
         for (global, offset) in &offsets {
@@ -184,6 +195,8 @@ impl Attached {
             .override_global(globals::EMIT_EVENTS, &emit, true)
             .override_global(globals::TASK_BTF, &task_btf, true)
             .override_global(globals::SOCKET_FILE_OPS, &socket_file_ops, true)
+            .override_global(globals::TABLE_PERTURB, &table_perturb, true)
+            .override_global(globals::ONE_PASS, &one_pass, true)
             .override_global(LOG_LEVEL, &log_level, false)
             .map_max_entries(LOG_RING, if READS_LOG { LOG_BYTES } else { RING_OFF })
             .map_max_entries(maps::SOCKETS, options.sockets)
@@ -273,6 +286,10 @@ impl Attached {
         loaded: &[&str],
     ) -> Result<(), String> {
         let name = attachment.program;
+        if self.active.contains(&name) {
+            // Another hook has it attached.
+            return Ok(());
+        }
         let program = self
             .ebpf
             .program_mut(name)

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::catalog::{self, Backend, Hook, Target, Variant};
+use super::catalog::{self, ANY, Backend, Hook, Target, Variant};
 use crate::kernel::{Facts, FuncProto, Support};
 
 /// What the user asked for.
@@ -250,7 +250,7 @@ fn prototype_obstacle(
         && found
             .iter()
             .zip(types)
-            .all(|(found, wanted)| unqualified(found) == unqualified(wanted));
+            .all(|(found, wanted)| *wanted == ANY || unqualified(found) == unqualified(wanted));
     (!same).then(|| {
         format!(
             "{what} {name} takes ({}) here, ({}) is expected",

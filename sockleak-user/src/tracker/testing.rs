@@ -50,6 +50,7 @@ pub(super) fn socket(n: u64, holder: ProcessId, class: SocketClass) -> HeldSocke
         peer: None,
         accept_queue: 0,
         mptcp: false,
+        port_bound: None,
         birth: None,
     }
 }

@@ -78,6 +78,7 @@ impl Found {
             peer: self.peer,
             accept_queue: self.accept_queue,
             mptcp: self.mptcp,
+            port_bound: None,
             birth: None,
         }
     }

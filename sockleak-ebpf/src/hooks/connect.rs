@@ -1,0 +1,405 @@
+//! connect: the search for a local port, or the check of the one the socket has.
+//!
+//! Kernel functions:
+//! - `int __inet_hash_connect(struct inet_timewait_death_row *death_row, struct sock *sk, u64
+//!   port_offset, ...)`, 5.10 to 7.2, with `check_established` as fourth argument up to 6.12 and
+//!   `hash_port0` before it from 6.18 on; `inet_hash_connect` and `inet6_hash_connect` end in it
+//!   and nothing else calls it. Process context, socket locked. Returns 0, -EADDRNOTAVAIL or
+//!   -ENOMEM.
+//! - `inet_sock_set_state(const struct sock *sk, int oldstate, int newstate)`: tcp_v4_connect
+//!   and tcp_v6_connect set SYN_SENT before the search and CLOSE after one in vain. Tracepoint
+//!   programs run with preemption off, so none of them is ever skipped, which happens to
+//!   trampolines where many threads fail at once: failures are counted there.
+//! - `int tcp_v6_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)`
+//!   (`sockaddr_unsized` in 7.2): -EADDRNOTAVAIL without a search means no source address.
+//! - `void tcp_time_wait(struct sock *sk, int state, int timeo)`, 5.10 to 7.2: the connection
+//!   goes on as a TIME_WAIT mini-socket. Process context or softirq.
+
+use aya_ebpf::Global;
+use sockleak_ebpf::{
+    Cause, Op, ProcessKey, Reached, SEARCH_BOUND, SEARCH_FAILED, SEARCH_OPEN, SEARCH_TOLD,
+    SOCKET_ADOPTED, SocketEntry, UNKNOWN, Walk,
+};
+
+use super::{
+    failure::{self, EADDRNOTAVAIL, ENOMEM},
+    search::{self, Outcome, UNCOUNTED},
+};
+use crate::{
+    kernel::{Probe, Reader, Sock},
+    maps::{SEARCHES, SOCKETS, add, count},
+};
+
+/// Address of the variable `table_perturb` (a pointer to `u32[65536]`); 0 unknown.
+#[unsafe(no_mangle)]
+pub static TABLE_PERTURB: Global<u64> = Global::new(0);
+
+/// 1: IP_LOCAL_PORT_RANGE makes the walk one pass (`inet_sk_get_local_port_range` returns bool).
+#[unsafe(no_mangle)]
+pub static ONE_PASS: Global<u32> = Global::new(0);
+
+/// `INET_TABLE_PERTURB_SIZE - 1` with the default order of 16.
+const PERTURB_MASK: u64 = 0xffff;
+
+/// The slot of `table_perturb` that a search towards one destination uses; `None` unknown.
+#[inline(always)]
+fn perturb(port_offset: u64) -> Option<u32> {
+    if TABLE_PERTURB.load() == 0 {
+        return None;
+    }
+    // SAFETY: the helper checks both addresses.
+    let table: u64 = unsafe { Probe::read(TABLE_PERTURB.load() as *const u8) };
+    // Kernels before 5.18 without backports have an array here, not a pointer to one.
+    if table >> 48 != 0xffff {
+        return None;
+    }
+    let slot = table + (port_offset & PERTURB_MASK) * 4;
+    // SAFETY: as above.
+    Some(unsafe { Probe::read(slot as *const u8) })
+}
+
+/// At entry of `__inet_hash_connect`.
+#[inline(always)]
+pub fn begin<R: Reader>(sk: &Sock<R>, port_offset: u64) {
+    if !sk.is_tcp() {
+        return;
+    }
+    if sk.num() != 0 {
+        search::begin(sk.addr(), SEARCH_BOUND, 0, 0);
+    } else {
+        search::begin(sk.addr(), SEARCH_OPEN, perturb(port_offset).unwrap_or(0), 0);
+    }
+}
+
+/// The state of `sk` goes from CLOSE to SYN_SENT, with which connect() begins: for the
+/// tracepoint backend.
+#[inline(always)]
+pub fn begin_at_syn_sent<R: Reader>(sk: &Sock<R>) {
+    let mark = if sk.num() != 0 {
+        SEARCH_BOUND
+    } else {
+        SEARCH_OPEN
+    };
+    search::begin(sk.addr(), mark, 0, sk.sport_be());
+}
+
+/// At exit of `__inet_hash_connect`, which returned `result`.
+#[inline(always)]
+pub fn end<R: Reader>(sk: &Sock<R>, port_offset: u64, result: i32) {
+    if !sk.is_tcp() {
+        return;
+    }
+    let Some(entry) = search::entry(sk.addr()) else {
+        return;
+    };
+    let errno = result.wrapping_neg() as u32;
+    // SAFETY: a live value of the socket map; the socket is locked by the caller.
+    let (flags, took, before) = unsafe {
+        let seen = ((*entry).flags, (*entry).search_ns, (*entry).perturb);
+        if seen.0 & (SEARCH_OPEN | SEARCH_BOUND) != 0 {
+            let took = search::now().wrapping_sub(seen.1);
+            (*entry).search_ns = took;
+            (*entry).errno = errno;
+            // A failed search stays marked for `no_port`, which follows.
+            (*entry).flags = seen.0 & !SEARCH_OPEN | SEARCH_TOLD;
+            (seen.0, took, seen.2)
+        } else {
+            (*entry).search_ns = UNKNOWN;
+            (*entry).errno = errno;
+            (*entry).flags = seen.0 | SEARCH_TOLD;
+            (seen.0, UNKNOWN, 0)
+        }
+    };
+    if flags & SEARCH_BOUND != 0 {
+        return;
+    }
+    if took == UNKNOWN {
+        count!(searches_unmatched);
+    }
+    let (range, own) = sk.port_range();
+    let mut outcome = Outcome {
+        op: Op::Connect,
+        errno,
+        search_ns: took,
+        upper_bound: false,
+        candidates: UNCOUNTED,
+        second_parity: false,
+        start: UNCOUNTED,
+        range,
+    };
+    let walk = walk(range, own);
+    if errno != 0 {
+        if errno == EADDRNOTAVAIL && range != 0 {
+            outcome.candidates = walk.remaining();
+        }
+    } else if range != 0 {
+        let port = u32::from(sk.num());
+        outcome.second_parity = walk.is_second(port);
+        let after = if before == 0 {
+            None
+        } else {
+            perturb(port_offset)
+        };
+        if let Some(after) = after {
+            let start = walk.start(before, port_offset);
+            let growth = after.wrapping_sub(before);
+            let reached = if growth == 0 {
+                // A success always moves the slot: this is not the right one.
+                None
+            } else if sk.step_width() != 0 {
+                walk.reached_by_growth(growth, port)
+            } else {
+                Some(walk.reached(start, port))
+            };
+            if let Some(Reached { candidates, .. }) = reached {
+                outcome.candidates = candidates;
+                outcome.start = start;
+            }
+        }
+    }
+    search::account(sk, &outcome);
+}
+
+#[inline(always)]
+fn walk(range: u32, own: bool) -> Walk {
+    Walk {
+        low: range & 0xffff,
+        high: range >> 16,
+        one_pass: own && ONE_PASS.load() == 1,
+    }
+}
+
+/// The state of `sk` goes from SYN_SENT to CLOSE: if nothing was sent, connect() failed.
+#[inline(always)]
+pub fn closed<R: Reader>(sk: &Sock<R>) {
+    // A refused, timed out or closed attempt has an error or a SYN in flight.
+    if !sk.is_tcp() || sk.err() != 0 || !sk.has_sent_nothing() {
+        return;
+    }
+    let Some(entry) = search::entry(sk.addr()) else {
+        return;
+    };
+    let told = told(entry);
+    let bound = told.flags & SEARCH_BOUND != 0;
+    let failed = if told.flags & SEARCH_TOLD != 0 {
+        told.errno != 0
+    } else {
+        // `inet_sport` stays when a port is given back; that it is what it was before (0 unless
+        // the socket was connected before) means that the search found none.
+        bound || u32::from(sk.sport_be()) == told.errno
+    };
+    if !failed {
+        // It had got a port; what failed then is routing or memory.
+        return;
+    }
+    let (range, own) = sk.port_range();
+    let errno = if told.flags & SEARCH_TOLD != 0 {
+        told.errno
+    } else {
+        EADDRNOTAVAIL
+    };
+    let walk = walk(range, own);
+    let exhausted = errno == EADDRNOTAVAIL && !bound && range != 0;
+    let candidates = if exhausted {
+        walk.remaining()
+    } else {
+        UNCOUNTED
+    };
+    if told.flags & SEARCH_TOLD == 0 && !bound {
+        // No program saw the search end: the tracepoint backend, or a skipped run.
+        let outcome = Outcome {
+            op: Op::Connect,
+            errno,
+            search_ns: told.search_ns,
+            upper_bound: false,
+            candidates,
+            second_parity: false,
+            start: UNCOUNTED,
+            range,
+        };
+        search::account(sk, &outcome);
+    }
+    let cause = if errno == ENOMEM {
+        Cause::OutOfMemory
+    } else if bound {
+        Cause::TupleTaken
+    } else if own {
+        Cause::LocalRangeExhausted
+    } else {
+        Cause::EphemeralExhausted
+    };
+    let (src, _) = sk.addresses();
+    failure::record(
+        sk,
+        &failure::Failure {
+            op: Op::Connect,
+            cause,
+            errno,
+            peer: None,
+            src,
+            port: if bound {
+                u16::from_be(sk.sport_be())
+            } else {
+                0
+            },
+            range: if bound { 0 } else { range },
+            search_ns: told.search_ns,
+            candidates,
+        },
+    );
+    // SAFETY: a live value of the socket map; the socket is locked by the caller.
+    unsafe {
+        (*entry).flags =
+            (*entry).flags & !(SEARCH_OPEN | SEARCH_BOUND | SEARCH_TOLD) | SEARCH_FAILED;
+    }
+}
+
+/// What the entry says about the last search.
+struct Told {
+    flags: u32,
+    /// Duration, ns, or [`UNKNOWN`].
+    search_ns: u64,
+    /// With [`SEARCH_TOLD`] 0 or what the search returned, else `inet_sport` at its begin.
+    errno: u32,
+}
+
+#[inline(always)]
+fn told(entry: *mut SocketEntry) -> Told {
+    // SAFETY: a live value of the socket map; the socket is locked by the caller.
+    let (flags, search_ns, errno) = unsafe { ((*entry).flags, (*entry).search_ns, (*entry).errno) };
+    if flags & SEARCH_TOLD != 0 {
+        Told {
+            flags,
+            search_ns,
+            errno,
+        }
+    } else if flags & (SEARCH_OPEN | SEARCH_BOUND) != 0 {
+        Told {
+            flags,
+            search_ns: search::now().wrapping_sub(search_ns),
+            errno,
+        }
+    } else {
+        Told {
+            flags,
+            search_ns: UNKNOWN,
+            errno: 0,
+        }
+    }
+}
+
+/// `tcp_v6_connect` returned `result` for `sk`.
+#[inline(always)]
+pub fn v6_ended<R: Reader>(sk: &Sock<R>, uaddr: *const u8, result: i32) {
+    if result.wrapping_neg() as u32 != EADDRNOTAVAIL || !sk.is_tcp() {
+        return;
+    }
+    if take_failed(sk.addr()) {
+        return;
+    }
+    failure::refused(
+        sk,
+        Op::Connect,
+        Cause::NoSourceAddress,
+        EADDRNOTAVAIL,
+        uaddr,
+    );
+}
+
+/// Whether the last search of the socket failed and the failure is recorded; asked once.
+#[inline(always)]
+pub fn take_failed(sk: u64) -> bool {
+    let Some(entry) = SOCKETS.get_ptr_mut(sk) else {
+        return false;
+    };
+    // SAFETY: a live value of the socket map; the socket is held by the system call.
+    unsafe {
+        let failed = (*entry).flags & SEARCH_FAILED != 0;
+        (*entry).flags &= !SEARCH_FAILED;
+        failed
+    }
+}
+
+/// The connection `sk` goes on as a TIME_WAIT mini-socket; counted for who made it.
+#[inline(always)]
+pub fn time_wait<R: Reader>(sk: &Sock<R>) {
+    let Some(entry) = SOCKETS.get_ptr(sk.addr()) else {
+        return;
+    };
+    // SAFETY: a live value of the socket map; the socket is locked by the caller.
+    let (process, flags) = unsafe {
+        let process = ProcessKey {
+            start_boottime_ns: (*entry).creator_start_ns,
+            tgid: (*entry).creator_tgid,
+            pad: 0,
+        };
+        (process, (*entry).flags)
+    };
+    if flags & SOCKET_ADOPTED != 0 {
+        return;
+    }
+    let key = search::key(Op::Connect, sk, process);
+    if let Some(stats) = SEARCHES.get_ptr_mut(&key) {
+        // SAFETY: a live value of the search map.
+        unsafe { add(&raw mut (*stats).time_waits, 1) }
+    }
+}
+
+/// connect() of a process is over without a failed search: how long it took is an upper bound.
+///
+/// For the tracepoint backend, which sees no end of a search that succeeds. `ended_ns` is when
+/// the connection was there or the system call ended.
+#[inline(always)]
+pub fn ended_at_latest<R: Reader>(sk: &Sock<R>) {
+    let Some(entry) = SOCKETS.get_ptr_mut(sk.addr()) else {
+        return;
+    };
+    // SAFETY: a live value of the socket map; the socket is held by the system call.
+    let (flags, took) = unsafe {
+        let flags = (*entry).flags;
+        let took = if flags & SEARCH_TOLD != 0 {
+            (*entry).search_ns
+        } else {
+            search::now().wrapping_sub((*entry).search_ns)
+        };
+        (*entry).flags = flags & !(SEARCH_OPEN | SEARCH_TOLD | SEARCH_BOUND);
+        (flags, took)
+    };
+    if flags & SEARCH_OPEN == 0 {
+        return;
+    }
+    let (range, own) = sk.port_range();
+    let walk = walk(range, own);
+    let port = u32::from(u16::from_be(sk.sport_be()));
+    search::account(
+        sk,
+        &Outcome {
+            op: Op::Connect,
+            errno: 0,
+            search_ns: took,
+            upper_bound: true,
+            candidates: UNCOUNTED,
+            second_parity: range != 0 && walk.is_second(port),
+            start: UNCOUNTED,
+            range,
+        },
+    );
+}
+
+/// The connection `sk` is there: its search was over before now.
+#[inline(always)]
+pub fn established<R: Reader>(sk: &Sock<R>) {
+    if !sk.is_tcp() {
+        return;
+    }
+    if let Some(entry) = SOCKETS.get_ptr_mut(sk.addr()) {
+        // SAFETY: a live value of the socket map; the socket is locked.
+        unsafe {
+            if (*entry).flags & SEARCH_OPEN != 0 {
+                (*entry).search_ns = search::now().wrapping_sub((*entry).search_ns);
+                (*entry).errno = 0;
+                (*entry).flags |= SEARCH_TOLD;
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! search: what connect(), bind() and listen() have in common when they look for a port.
+//!
+//! While a search goes on, its beginning is kept in the socket's entry: the socket is locked,
+//! so there is one at a time. What came of it goes into one element per (process, op,
+//! destination).
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use sockleak_ebpf::{
+    EventKind, LATENCY_BUCKETS, Op, ProcessKey, SEARCH_BOUND, SEARCH_FAILED, SEARCH_OPEN,
+    SEARCH_TOLD, SOCKET_ADOPTED, SearchKey, SearchStats, SocketEntry, UNKNOWN, latency_bucket,
+};
+
+use crate::{
+    emit,
+    kernel::{Reader, Sock},
+    maps::{NO_SEARCHES, SEARCHES, SOCKETS, add, add32, count},
+    process,
+};
+
+const BPF_NOEXIST: u64 = 1;
+
+/// Ports examined: not known.
+pub const UNCOUNTED: u32 = u32::MAX;
+
+const STATE: u32 = SEARCH_OPEN | SEARCH_BOUND | SEARCH_FAILED | SEARCH_TOLD;
+
+/// What a search came to.
+pub struct Outcome {
+    /// Who searched what.
+    pub op: Op,
+    /// 0, or a positive errno.
+    pub errno: u32,
+    /// How long it took, ns, or [`UNKNOWN`].
+    pub search_ns: u64,
+    /// `search_ns` is only an upper bound.
+    pub upper_bound: bool,
+    /// Ports examined, or [`UNCOUNTED`].
+    pub candidates: u32,
+    /// The chosen port is of the parity that is tried second.
+    pub second_parity: bool,
+    /// Offset at which the walk began, or [`UNCOUNTED`].
+    pub start: u32,
+    /// The range, `low | high << 16`.
+    pub range: u32,
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// A search for `sk` begins: marks its entry with `mark` ([`SEARCH_OPEN`] or [`SEARCH_BOUND`]).
+/// `sport` is what `inet_sport` still holds of an earlier connection.
+#[inline(always)]
+pub fn begin(sk: u64, mark: u32, perturb: u32, sport: u16) {
+    let Some(entry) = entry(sk) else {
+        return;
+    };
+    // SAFETY: a live value of the socket map; the socket is locked by the caller.
+    unsafe {
+        (*entry).flags = (*entry).flags & !STATE | mark;
+        (*entry).perturb = perturb;
+        (*entry).errno = u32::from(sport);
+        (*entry).search_ns = now();
+    }
+}
+
+/// The entry of the socket at `sk`; an adopted one for a socket that was not seen when it was
+/// made. `None` when the map is full, which is counted.
+#[inline(always)]
+pub fn entry(sk: u64) -> Option<*mut SocketEntry> {
+    if let Some(entry) = SOCKETS.get_ptr_mut(sk) {
+        return Some(entry);
+    }
+    let adopted = SocketEntry {
+        creator_start_ns: 0,
+        birth_ns: 0,
+        creator_tgid: 0,
+        flags: SOCKET_ADOPTED,
+        search_ns: 0,
+        perturb: 0,
+        errno: 0,
+    };
+    if SOCKETS.insert(sk, adopted, BPF_NOEXIST).is_err() {
+        count!(searches_unmatched);
+    }
+    SOCKETS.get_ptr_mut(sk)
+}
+
+/// Key of what the current process searches with `sk`.
+#[inline(always)]
+pub fn key<R: Reader>(op: Op, sk: &Sock<R>, process: ProcessKey) -> SearchKey {
+    let (dst, dst_port_be) = match op {
+        Op::Connect => (sk.addresses().1, sk.dport_be()),
+        Op::Bind | Op::Listen => ([0; 2], 0),
+    };
+    SearchKey {
+        process,
+        dst,
+        netns: sk.netns(),
+        dst_port_be,
+        op: op as u8,
+        family: sk.family() as u8,
+    }
+}
+
+/// Adds a search by the current process to what is known.
+#[inline(always)]
+pub fn account<R: Reader>(sk: &Sock<R>, outcome: &Outcome) {
+    count!(searches[outcome.op as usize]);
+    let key = key(outcome.op, sk, process::current_key());
+    if let Some(stats) = stats(&key) {
+        // SAFETY: a live value of the search map.
+        unsafe { take_in(stats, outcome) }
+    }
+    let kind = match outcome.op {
+        Op::Connect => EventKind::Connect,
+        Op::Bind | Op::Listen => EventKind::Bind,
+    };
+    emit::search(kind, sk, outcome);
+}
+
+#[inline(always)]
+fn stats(key: &SearchKey) -> Option<*mut SearchStats> {
+    if let Some(stats) = SEARCHES.get_ptr_mut(key) {
+        return Some(stats);
+    }
+    // Makes the process known, should this be its first socket that we meet.
+    let _ = process::record(&key.process);
+    let nothing = NO_SEARCHES.get(0)?;
+    // -EEXIST: another thread of the process was faster.
+    let _ = SEARCHES.insert(key, nothing, BPF_NOEXIST);
+    let stats = SEARCHES.get_ptr_mut(key);
+    if stats.is_none() {
+        count!(searches_full);
+    }
+    stats
+}
+
+/// # Safety
+/// `stats` is a live value of the search map.
+#[inline(always)]
+unsafe fn take_in(stats: *mut SearchStats, outcome: &Outcome) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        add(&raw mut (*stats).calls, 1);
+        (*stats).last_ns = now();
+        if outcome.errno != 0 {
+            add(&raw mut (*stats).failed, 1);
+        }
+        if outcome.second_parity {
+            add(&raw mut (*stats).second_parity, 1);
+        }
+        if outcome.candidates != UNCOUNTED {
+            let candidates = u64::from(outcome.candidates);
+            add(&raw mut (*stats).counted, 1);
+            add(&raw mut (*stats).candidates, candidates);
+            if candidates > (*stats).candidates_max {
+                (*stats).candidates_max = candidates;
+            }
+        }
+        if outcome.search_ns == UNKNOWN {
+            return;
+        }
+        add(&raw mut (*stats).timed, 1);
+        add(&raw mut (*stats).total_ns, outcome.search_ns);
+        if outcome.upper_bound {
+            add(&raw mut (*stats).upper_bounds, 1);
+        }
+        if outcome.search_ns > (*stats).max_ns {
+            (*stats).max_ns = outcome.search_ns;
+        }
+        // The verifier must see the bound, which the compiler knows.
+        let bucket = core::hint::black_box(latency_bucket(outcome.search_ns));
+        if bucket < LATENCY_BUCKETS {
+            add32((&raw mut (*stats).latency).cast::<u32>().add(bucket), 1);
+        }
+    }
+}
