@@ -11,8 +11,9 @@ use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
 
 /// Kind of an object and the text of its schema.
-pub const SCHEMAS: [(&str, &str); 7] = [
+pub const SCHEMAS: [(&str, &str); 8] = [
     ("snapshot", include_str!("../../docs/schema/snapshot.json")),
+    ("ports", include_str!("../../docs/schema/ports.json")),
     ("probes", include_str!("../../docs/schema/probes.json")),
     ("start", include_str!("../../docs/schema/start.json")),
     ("interval", include_str!("../../docs/schema/interval.json")),

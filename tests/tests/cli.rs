@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use sockleak_tests::schema::{validate, validate_all};
 
-const SUBCOMMANDS: [&str; 4] = ["watch", "snapshot", "probes", "demo"];
+const SUBCOMMANDS: [&str; 5] = ["watch", "snapshot", "ports", "probes", "demo"];
 
 fn sockleak() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sockleak-under-test"));
@@ -91,7 +91,7 @@ fn version() {
 
 #[test]
 fn usage_errors() {
-    let mistakes: [&[&str]; 16] = [
+    let mistakes: [&[&str]; 22] = [
         &[],
         &["wathc"],
         &["probes", "--backend", "ebpf"],
@@ -106,6 +106,12 @@ fn usage_errors() {
         &["snapshot", "--netns", "/proc/version"],
         &["snapshot", "--netns", "no-such-namespace"],
         &["snapshot", "--color", "sometimes"],
+        &["ports", "--to", "10.0.0.5"],
+        &["ports", "--to", "redis:6379"],
+        &["ports", "--to", "10.0.0.5:0"],
+        &["ports", "--from", "10.0.0.9"],
+        &["ports", "--to", "[::1]:80", "--from", "127.0.0.1"],
+        &["ports", "--netns", "no-such-namespace"],
         &["demo", "--hold"],
         &["demo", "no-such-incident"],
     ];
@@ -247,6 +253,46 @@ fn snapshot_prints_what_the_schema_promises() {
         let ours = ours.unwrap_or_else(|| panic!("{how:?} misses our listener: {object}"));
         assert_eq!(ours["pid"].to_string(), own, "{how:?}");
         assert_eq!(ours["class"], "listen", "{how:?}");
+    }
+}
+
+/// With and without root, with and without BPF: what differs is what could be seen.
+#[test]
+fn ports_prints_what_the_schema_promises() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback is up");
+    let to = listener.local_addr().expect("it is bound").to_string();
+    let _client = std::net::TcpStream::connect(&to).expect("it listens");
+    let own = std::process::id();
+    for how in [
+        &[][..],
+        &["--no-bpf"],
+        &["--no-bpf", "--top", "1", "--pid", "1"],
+    ] {
+        let arguments = [&["ports", "--json", "--to", &to], how].concat();
+        for output in [run(&arguments), without_privileges(&arguments)] {
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(0), "{how:?}: {said}");
+            let object = validate(&text(&output.stdout)).expect("it is valid");
+            assert_eq!(object["to"]["connected"], 1, "{how:?}: {object}");
+            assert_eq!(object["to"]["src"], "127.0.0.1", "{how:?}");
+            let holders = object["holders"].as_array().expect("a list");
+            let ours = holders.iter().find(|holder| holder["pid"] == own);
+            match (how.contains(&"--pid"), ours) {
+                (true, ours) => assert!(ours.is_none(), "{object}"),
+                // Another process may not look at our sockets without privileges.
+                (false, None) => assert_eq!(object["complete"], false, "{object}"),
+                (false, Some(ours)) => assert!(ours["connected"].as_u64() >= Some(1)),
+            }
+        }
+    }
+    for arguments in [&["ports"][..], &["ports", "--to", &to]] {
+        let output = run(arguments);
+        let shown = text(&output.stdout);
+        assert!(shown.starts_with("ports "), "{shown}");
+        let answer = format!("connect() from 127.0.0.1 to {to}").replace(' ', "");
+        let one_line = shown.replace(char::is_whitespace, "");
+        let is_asked = arguments.len() > 1;
+        assert_eq!(one_line.contains(&answer), is_asked, "{shown}");
     }
 }
 

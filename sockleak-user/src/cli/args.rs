@@ -1,5 +1,6 @@
 //! What can be typed. What it means is in [`super::config`].
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -11,6 +12,7 @@ Examples:
   sudo sockleak watch                 follow all processes until Ctrl-C
   sudo sockleak watch -p 4684 -d 1m   one process, for a minute
   sudo sockleak snapshot              one look, also at what leaked long ago
+  sudo sockleak ports --to 10.0.0.5:6379   room left towards one destination
   sudo sockleak probes                what this kernel allows
   sudo sockleak demo bound-leak       reproduce an incident and its report
 
@@ -32,6 +34,13 @@ Examples:
   sudo sockleak snapshot --sockets -p 4684    every socket of one process
   sudo sockleak snapshot --json | jq '.processes[] | [.pid, .unbound]'
   sockleak snapshot --no-bpf                  own processes, without root";
+
+const PORTS_EXAMPLES: &str = "\
+Examples:
+  sudo sockleak ports                         the range, and who holds what
+  sudo sockleak ports --to 10.0.0.5:6379      room left towards one destination
+  sudo sockleak ports --netns 4684            where process 4684 lives
+  sudo sockleak ports --json | jq '.outside'  ports in use outside of the range";
 
 const PROBES_EXAMPLES: &str = "\
 Examples:
@@ -65,6 +74,8 @@ pub enum Command {
     Watch(WatchArgs),
     /// One look at every process's TCP sockets, also those leaked long ago.
     Snapshot(SnapshotArgs),
+    /// Show who holds the local ports, and what room is left.
+    Ports(PortsArgs),
     /// Show what this kernel allows, and how to allow more.
     Probes(ProbesArgs),
     /// Reproduce an incident and show what is said about it.
@@ -140,6 +151,43 @@ pub struct SnapshotArgs {
     /// Whom to look at.
     #[command(flatten)]
     pub filter: FilterArgs,
+
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `sockleak ports`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = PORTS_EXAMPLES)]
+pub struct PortsArgs {
+    /// The destination of a connect().
+    #[arg(long, value_name = "IP:PORT")]
+    pub to: Option<SocketAddr>,
+
+    /// Its source address; by default the one that the kernel would choose.
+    #[arg(long, value_name = "IP", requires = "to")]
+    pub from: Option<IpAddr>,
+
+    /// This network namespace: a file, a name of `ip netns`, or a process in it.
+    #[arg(long, value_name = "PATH|PID")]
+    pub netns: Option<String>,
+
+    /// Only holders with this process id; may be given several times.
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
+    pub pid: Vec<u32>,
+
+    /// Only holders of this name.
+    #[arg(long, value_name = "NAME")]
+    pub comm: Option<String>,
+
+    /// Rows of each list; 0 shows all.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
+
+    /// Use /proc, socket attributes and sock_diag only.
+    #[arg(long)]
+    pub no_bpf: bool,
 
     /// How to print.
     #[command(flatten)]

@@ -2,11 +2,14 @@
 
 use std::env;
 use std::io::{self, IsTerminal};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::args::{BackendArg, ColorArg, FilterArgs, OutputArgs, SnapshotArgs, WatchArgs};
+use super::args::{
+    BackendArg, ColorArg, FilterArgs, OutputArgs, PortsArgs, SnapshotArgs, WatchArgs,
+};
 use super::exit::Failure;
 use super::printer::Format;
 use crate::model::Family;
@@ -80,6 +83,60 @@ impl SnapshotConfig {
         Ok(Self {
             filter: filter(&args.filter)?,
             sockets: args.sockets,
+            no_bpf: args.no_bpf,
+            format: format(&args.output),
+        })
+    }
+}
+
+/// `ports`, as meant.
+#[derive(Clone, Debug)]
+pub struct PortsConfig {
+    /// The namespace to look at; `None` is sockleak's own.
+    pub netns: Option<PathBuf>,
+    /// Destination to ask about.
+    pub to: Option<SocketAddr>,
+    /// Source address to ask about.
+    pub from: Option<IpAddr>,
+    /// Holders to show.
+    pub filter: Filter,
+    /// Rows of each list; `None` shows all.
+    pub top: Option<usize>,
+    /// Without BPF.
+    pub no_bpf: bool,
+    /// How to print.
+    pub format: Format,
+}
+
+impl PortsConfig {
+    /// Looks up what has to be looked up.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for a namespace that is not there, a destination without a port, or
+    /// addresses of different families.
+    pub fn new(args: &PortsArgs) -> Result<Self, Failure> {
+        // Says what is wrong with it.
+        args.netns.as_deref().map(netns_inode).transpose()?;
+        let refused = |why: &str| Err(Failure::Usage(why.to_owned()));
+        if let Some(to) = args.to {
+            let is_v4 = |ip: IpAddr| ip.to_canonical().is_ipv4();
+            if to.port() == 0 || to.ip().is_unspecified() {
+                return refused("--to needs an address and a port to connect to");
+            }
+            if args.from.is_some_and(|from| is_v4(from) != is_v4(to.ip())) {
+                return refused("--from and --to must be both IPv4 or both IPv6");
+            }
+        }
+        Ok(Self {
+            netns: args.netns.as_deref().map(netns_path),
+            to: args.to,
+            from: args.from,
+            filter: Filter {
+                pids: args.pid.clone(),
+                comm: args.comm.as_deref().map(kernel_comm),
+                ..Filter::default()
+            },
+            top: (args.top != 0).then_some(args.top),
             no_bpf: args.no_bpf,
             format: format(&args.output),
         })

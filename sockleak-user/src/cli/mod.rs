@@ -7,6 +7,7 @@ pub mod demo;
 pub mod duration;
 pub mod exit;
 mod logging;
+pub mod ports;
 mod prepare;
 pub mod printer;
 pub mod probes;
@@ -49,6 +50,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Probes(args) => probes::run(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
+        Command::Ports(args) => ports::run(&args),
         Command::Demo(args) => demo::run(&args),
     }
 }

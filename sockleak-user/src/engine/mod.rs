@@ -12,9 +12,11 @@ mod look;
 mod names;
 mod namespaces;
 pub mod occupancy;
+mod ports;
 mod session;
 mod snapshot;
 
 pub use clock::timestamp;
+pub use ports::{PortsSettings, ports};
 pub use session::{Session, Settings};
 pub use snapshot::{SnapshotSettings, snapshot};

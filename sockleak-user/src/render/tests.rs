@@ -72,6 +72,9 @@ fn ordinary_reports_fit_into_80_columns() {
     let ordinary = [
         "snapshot_incident",
         "snapshot_empty",
+        "ports_incident",
+        "ports_towards",
+        "ports_empty",
         "probes_hardened",
         "probes_unprivileged",
         "start",
@@ -124,6 +127,16 @@ fn poisoned(text: &str) -> Vec<Report> {
                     poison(&mut socket.src);
                     socket.dst.iter_mut().for_each(poison);
                 }
+            }
+            Body::Ports(body) => {
+                body.incomplete.iter_mut().for_each(poison);
+                body.limits.iter_mut().for_each(poison);
+                poison(&mut body.conclusion);
+                body.holders.iter_mut().for_each(|h| poison(&mut h.comm));
+                let outside = body.outside.holders.iter_mut();
+                outside.for_each(|h| poison(&mut h.comm));
+                let blockers = body.to.iter_mut().flat_map(|to| &mut to.holders);
+                blockers.for_each(|h| poison(&mut h.comm));
             }
             Body::Probes(body) => {
                 poison(&mut body.kernel);

@@ -5,6 +5,7 @@
 
 mod leak;
 mod loss;
+mod ports;
 mod probes;
 mod snapshot;
 mod time;
@@ -15,6 +16,10 @@ use serde::{Serialize, Serializer};
 pub use crate::model::{Family, SocketClass};
 pub use leak::{After, Holder, Leak, LeakClass, Limit, LimitName};
 pub use loss::{Loss, SelfCost};
+pub use ports::{
+    AddressReport, BlockerReport, DestinationReport, DrainReport, ElsewhereReport, OccupancyReport,
+    OutsideHolderReport, OutsideReport, PortHolderReport, TowardsReport,
+};
 pub use probes::{HookReport, ProbesReport, ProblemReport};
 pub use snapshot::{
     PortsReport, ProcessReport, SnapshotReport, SocketReport, SockstatReport, Unattributed,
@@ -75,6 +80,8 @@ impl Serialize for Report {
 pub enum Body {
     /// One look at all sockets.
     Snapshot(SnapshotReport),
+    /// The ports of one network namespace.
+    Ports(Box<OccupancyReport>),
     /// What this kernel allows.
     Probes(ProbesReport),
     /// `watch` has attached its hooks.
@@ -94,6 +101,7 @@ impl Body {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Snapshot(_) => "snapshot",
+            Self::Ports(_) => "ports",
             Self::Probes(_) => "probes",
             Self::Start(_) => "start",
             Self::Interval(_) => "interval",

@@ -34,8 +34,8 @@ use std::collections::HashMap;
 
 pub use accounts::{Account, Accounts, Activity};
 pub use assemble::{
-    EndInput, IntervalInput, Keep, Selection, SnapshotInput, end, interval, port_reports,
-    process_reports, snapshot, sockstat_report,
+    EndInput, IntervalInput, Keep, OccupancyInput, Selection, SnapshotInput, end, interval,
+    port_reports, port_use, process_reports, snapshot, sockstat_report,
 };
 pub use census::{Census, CensusLimits, Holding, Totals};
 pub use groups::{Group, Groups};

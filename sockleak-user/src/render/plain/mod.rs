@@ -5,6 +5,7 @@ mod event;
 mod interval;
 mod leak;
 mod loss;
+mod occupancy;
 mod ports;
 mod probes;
 mod processes;
@@ -43,6 +44,7 @@ impl Renderer for Plain {
         let mut page = Page::new(self.width, self.color);
         match &report.body {
             Body::Snapshot(body) => snapshot::put(&mut page, body),
+            Body::Ports(body) => occupancy::put(&mut page, body),
             Body::Probes(body) => probes::put(&mut page, body),
             Body::Start(body) => start::put(&mut page, body),
             Body::Interval(body) => interval::put(&mut page, clock(&report.ts), body),

@@ -1,10 +1,13 @@
 //! Reports from accounts: nothing is decided here, only put together.
 
+mod conclusion;
+mod occupancy;
 mod ports;
 mod watch;
 
 use std::collections::BTreeMap;
 
+pub use occupancy::{OccupancyInput, port_use};
 pub use ports::port_reports;
 pub use watch::{EndInput, IntervalInput, end, interval};
 

@@ -221,12 +221,22 @@ impl<'a> Occupancy<'a> {
         }
     }
 
-    /// Whether a connection has this port of which only its owner's kernel could tell whether it
-    /// was bound before: nobody asked.
-    pub fn is_bucket_unknown(&self, port: u16) -> bool {
-        let flags = self.flags(port);
-        flags & BOUND == 0
-            && (flags & BUCKET_UNKNOWN != 0 || flags & CONNECTED != 0 && flags & OWNED == 0)
+    /// Whether the kernel was asked about the bucket of every connection of the range that a
+    /// known process holds.
+    pub fn buckets_are_known(&self) -> bool {
+        let unknown = |port| self.flags(port) & (BOUND | BUCKET_UNKNOWN) == BUCKET_UNKNOWN;
+        !self.range.ports().any(unknown)
+    }
+
+    /// Ports of the range that only connections have about whose bucket the kernel was not asked:
+    /// they may count as bound after all.
+    pub fn unknown_buckets(&self) -> u64 {
+        let unknown = |port: &u16| {
+            let flags = self.flags(*port);
+            let unasked = flags & BUCKET_UNKNOWN != 0 || flags & (CONNECTED | OWNED) == CONNECTED;
+            flags & (BOUND | RESERVED) == 0 && unasked
+        };
+        self.range.ports().filter(unknown).count() as u64
     }
 
     /// Class of a port for all destinations: [`PortClass::Connected`] for one that any
