@@ -20,25 +20,35 @@ pub static EMIT_EVENTS: Global<u32> = Global::new(0);
 /// Writes an event about `sk`, whose creation was at `birth_ns` (0 = unknown).
 #[inline(always)]
 pub fn event<R: Reader>(kind: EventKind, sk: &Sock<R>, birth_ns: u64) {
-    if EMIT_EVENTS.load() != 1 {
-        return;
+    if EMIT_EVENTS.load() == 1 {
+        event_of(kind, sk, birth_ns);
     }
-    write(kind, about(sk, birth_ns));
+}
+
+/// A function of its own, so that the object has it once and not in every hook.
+#[inline(never)]
+fn event_of<R: Reader>(kind: EventKind, sk: &Sock<R>, birth_ns: u64) {
+    reserve_and_fill(kind, &about(sk, birth_ns));
 }
 
 /// Writes an event about a search.
 #[inline(always)]
 pub fn search<R: Reader>(kind: EventKind, sk: &Sock<R>, outcome: &Outcome) {
-    if EMIT_EVENTS.load() != 1 {
-        return;
+    if EMIT_EVENTS.load() == 1 {
+        search_of(kind, sk, outcome);
     }
+}
+
+/// As [`event_of`].
+#[inline(never)]
+fn search_of<R: Reader>(kind: EventKind, sk: &Sock<R>, outcome: &Outcome) {
     let mut socket = about(sk, 0);
     socket.search_ns = outcome.search_ns;
     socket.candidates = outcome.candidates;
     socket.start = outcome.start;
     socket.range = outcome.range;
     socket.result = (outcome.errno as i32).wrapping_neg();
-    write(kind, socket);
+    reserve_and_fill(kind, &socket);
 }
 
 #[inline(always)]
@@ -97,11 +107,23 @@ pub struct Socket {
 /// Writes an event about a socket of which only `socket` is known.
 #[inline(always)]
 pub fn write(kind: EventKind, socket: Socket) {
-    if EMIT_EVENTS.load() != 1 {
-        return;
+    if EMIT_EVENTS.load() == 1 {
+        reserve_and_fill(kind, &socket);
     }
+}
+
+#[inline(always)]
+fn reserve_and_fill(kind: EventKind, socket: &Socket) {
     let Some(mut entry) = EVENTS.reserve(0) else {
-        count!(dropped[kind as usize]);
+        // The index is not a constant here, and the verifier must see its bound.
+        match kind {
+            EventKind::Alloc => count!(dropped[0]),
+            EventKind::Accept => count!(dropped[1]),
+            EventKind::Destroy => count!(dropped[2]),
+            EventKind::Release => count!(dropped[3]),
+            EventKind::Connect => count!(dropped[4]),
+            EventKind::Bind => count!(dropped[5]),
+        }
         return;
     };
     let comm = match current_task() {

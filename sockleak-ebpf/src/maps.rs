@@ -39,6 +39,10 @@ pub static FAILURES: HashMap<FailureKey, FailureStats, 4096> = HashMap::new();
 #[btf_map]
 pub static NO_SEARCHES: Array<SearchStats, 1> = Array::new();
 
+/// As [`NO_SEARCHES`], for [`FAILURES`].
+#[btf_map]
+pub static NO_FAILURES: Array<FailureStats, 1> = Array::new();
+
 /// Calls that a kprobe has seen begin, by thread and function, for the kretprobe that sees them
 /// end. LRU: an entry lives as long as the call, and one whose end was missed is of no use.
 ///

@@ -39,11 +39,13 @@ pub fn record(key: &ProcessKey) -> Option<*mut ProcessStats> {
     if let Some(stats) = PROCESSES.get_ptr_mut(key) {
         return Some(stats);
     }
-    first_sight(key)
+    first_sight(key);
+    PROCESSES.get_ptr_mut(key)
 }
 
-#[inline(always)]
-fn first_sight(key: &ProcessKey) -> Option<*mut ProcessStats> {
+/// A function of its own: every hook has this path, few runs take it.
+#[inline(never)]
+fn first_sight(key: &ProcessKey) {
     let (comm, netns) = match current_task() {
         CurrentTask::Typed(task) => (task.leader().comm(), task.netns()),
         CurrentTask::Plain(task) => (task.leader().comm(), task.netns()),
@@ -72,5 +74,4 @@ fn first_sight(key: &ProcessKey) -> Option<*mut ProcessStats> {
             }
         }
     }
-    PROCESSES.get_ptr_mut(key)
 }

@@ -16,7 +16,7 @@ use sockleak_ebpf::{AF_INET, AF_INET6, Cause, FailureKey, FailureStats, Op, UNKN
 use super::search::{self, UNCOUNTED};
 use crate::{
     kernel::{Probe, Reader, Sock},
-    maps::{FAILURES, add, count},
+    maps::{FAILURES, NO_FAILURES, add, count},
     process,
 };
 
@@ -55,23 +55,28 @@ pub struct Failure {
     pub candidates: u32,
 }
 
-/// Counts a failure of the current process.
-#[inline(always)]
+/// Counts a failure of the current process. A function of its own, so that the object has it
+/// once and not in every hook.
+#[inline(never)]
 pub fn record<R: Reader>(sk: &Sock<R>, failure: &Failure) {
-    count!(failures[failure.op as usize]);
-    let mut search = search::key(failure.op, sk, process::current_key());
-    if let Some((dst, dst_port_be)) = failure.peer {
-        search.dst = dst;
-        search.dst_port_be = dst_port_be;
+    // The index is not a constant here, and the verifier must see its bound.
+    match failure.op {
+        Op::Connect => count!(failures[0]),
+        Op::Bind => count!(failures[1]),
+        Op::Listen => count!(failures[2]),
     }
-    let key = FailureKey {
-        search,
+    let mut key = FailureKey {
+        search: search::key(failure.op, sk, process::current_key()),
         src: failure.src,
         errno: failure.errno as u16,
         cause: failure.cause as u8,
         options: sk.port_options(),
         range: failure.range,
     };
+    if let Some((dst, dst_port_be)) = failure.peer {
+        key.search.dst = dst;
+        key.search.dst_port_be = dst_port_be;
+    }
     let Some(stats) = stats(&key) else {
         count!(failures_full);
         return;
@@ -100,17 +105,10 @@ fn stats(key: &FailureKey) -> Option<*mut FailureStats> {
     }
     // Makes the process known, should this be its first socket that we meet.
     let _ = process::record(&key.search.process);
-    let nothing = FailureStats {
-        count: 0,
-        timed: 0,
-        total_ns: 0,
-        counted: 0,
-        candidates: 0,
-        latest: 0,
-        last_ns: 0,
-    };
-    // -EEXIST: another thread of the process was faster.
-    let _ = FAILURES.insert(key, nothing, BPF_NOEXIST);
+    if let Some(nothing) = NO_FAILURES.get(0) {
+        // -EEXIST: another thread of the process was faster.
+        let _ = FAILURES.insert(key, nothing, BPF_NOEXIST);
+    }
     FAILURES.get_ptr_mut(key)
 }
 

@@ -18,6 +18,7 @@ use crate::{
 };
 
 const BPF_NOEXIST: u64 = 1;
+const EEXIST: i32 = 17;
 
 /// Ports examined: not known.
 pub const UNCOUNTED: u32 = u32::MAX;
@@ -74,6 +75,13 @@ pub fn entry(sk: u64) -> Option<*mut SocketEntry> {
     if let Some(entry) = SOCKETS.get_ptr_mut(sk) {
         return Some(entry);
     }
+    adopt(sk);
+    SOCKETS.get_ptr_mut(sk)
+}
+
+/// A function of its own, so that the object has it once and not in every hook.
+#[inline(never)]
+fn adopt(sk: u64) {
     let adopted = SocketEntry {
         creator_start_ns: 0,
         birth_ns: 0,
@@ -86,7 +94,6 @@ pub fn entry(sk: u64) -> Option<*mut SocketEntry> {
     if SOCKETS.insert(sk, adopted, BPF_NOEXIST).is_err() {
         count!(searches_unmatched);
     }
-    SOCKETS.get_ptr_mut(sk)
 }
 
 /// Key of what the current process searches with `sk`.
@@ -109,7 +116,12 @@ pub fn key<R: Reader>(op: Op, sk: &Sock<R>, process: ProcessKey) -> SearchKey {
 /// Adds a search by the current process to what is known.
 #[inline(always)]
 pub fn account<R: Reader>(sk: &Sock<R>, outcome: &Outcome) {
-    count!(searches[outcome.op as usize]);
+    // The index need not be a constant, and the verifier must see its bound.
+    match outcome.op {
+        Op::Connect => count!(searches[0]),
+        Op::Bind => count!(searches[1]),
+        Op::Listen => count!(searches[2]),
+    }
     let key = key(outcome.op, sk, process::current_key());
     if let Some(stats) = stats(&key) {
         // SAFETY: a live value of the search map.
@@ -127,16 +139,23 @@ fn stats(key: &SearchKey) -> Option<*mut SearchStats> {
     if let Some(stats) = SEARCHES.get_ptr_mut(key) {
         return Some(stats);
     }
+    first_search(key);
+    SEARCHES.get_ptr_mut(key)
+}
+
+/// As [`adopt`].
+#[inline(never)]
+fn first_search(key: &SearchKey) {
     // Makes the process known, should this be its first socket that we meet.
     let _ = process::record(&key.process);
-    let nothing = NO_SEARCHES.get(0)?;
-    // -EEXIST: another thread of the process was faster.
-    let _ = SEARCHES.insert(key, nothing, BPF_NOEXIST);
-    let stats = SEARCHES.get_ptr_mut(key);
-    if stats.is_none() {
-        count!(searches_full);
+    if let Some(nothing) = NO_SEARCHES.get(0) {
+        match SEARCHES.insert(key, nothing, BPF_NOEXIST) {
+            Ok(()) => {}
+            // Another thread of the process was faster.
+            Err(error) if error == -EEXIST => {}
+            Err(_) => count!(searches_full),
+        }
     }
-    stats
 }
 
 /// # Safety

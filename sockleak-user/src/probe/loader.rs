@@ -442,6 +442,9 @@ where
 }
 
 /// The whole chain of causes; of a verifier log only the last lines, which hold the verdict.
+/// With which the lines begin that the verifier writes after its verdict.
+const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+
 fn explain(error: ProgramError) -> String {
     if let ProgramError::LoadError {
         io_error,
@@ -453,7 +456,7 @@ fn explain(error: ProgramError) -> String {
         let verdict = lines
             .iter()
             .rev()
-            .find(|line| !line.starts_with("processed "))
+            .find(|line| !STATISTICS.iter().any(|word| line.starts_with(word)))
             .copied()
             .unwrap_or("no verifier log");
         log::debug!("verifier log: {log}");
