@@ -11,12 +11,15 @@ use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
 
 /// Kind of an object and the text of its schema.
-pub const SCHEMAS: [(&str, &str); 8] = [
+pub const SCHEMAS: [(&str, &str); 11] = [
     ("snapshot", include_str!("../../docs/schema/snapshot.json")),
     ("ports", include_str!("../../docs/schema/ports.json")),
     ("probes", include_str!("../../docs/schema/probes.json")),
     ("start", include_str!("../../docs/schema/start.json")),
     ("interval", include_str!("../../docs/schema/interval.json")),
+    ("failure", include_str!("../../docs/schema/failure.json")),
+    ("hot_loop", include_str!("../../docs/schema/hot_loop.json")),
+    ("pressure", include_str!("../../docs/schema/pressure.json")),
     ("leak", include_str!("../../docs/schema/leak.json")),
     ("event", include_str!("../../docs/schema/event.json")),
     ("end", include_str!("../../docs/schema/end.json")),

@@ -151,7 +151,7 @@ fn show(scenario: &Scenario, format: Format, printer: &mut Printer) -> anyhow::R
     };
     let check = compare(&truth, observed);
     only_ours(&mut end, &truth);
-    printer.print(&Report::new(timestamp(), Body::End(end)))?;
+    printer.print(&Report::new(timestamp(), Body::End(Box::new(end))))?;
     if plain {
         for line in wording::verdict(&truth, &check) {
             printer.line(&line)?;

@@ -1,6 +1,6 @@
 //! `sockleak watch`: attach, follow, report.
 
-use std::future;
+use std::{collections::HashSet, future};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -18,9 +18,9 @@ use super::{
 };
 use crate::{
     decode::{self, Event},
-    engine::{Session, Settings, timestamp},
-    model::{Filter, Subject},
-    report::{Body, EventReport, Report},
+    engine::{Sampled, Session, Settings, timestamp},
+    model::{Cause, Filter, Op, Subject},
+    report::{Body, EventReport, FailureReport, Report, SearchOutcome, errno_name},
     source::ring::RECORD,
 };
 
@@ -90,6 +90,7 @@ async fn follow(
     printer: &mut Printer,
 ) -> Result<()> {
     let began = Instant::now();
+    let mut explained = Explained::default();
     let mut ticks = time::interval_at(began + config.interval, config.interval);
     // After a long pause (SIGSTOP, suspend) one report says it all.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -97,11 +98,11 @@ async fn follow(
         tokio::select! {
             () = stop.wait() => break,
             () = until(config.duration.map(|duration| began + duration)) => break,
-            _ = ticks.tick() => report_interval(&mut session, config, printer)?,
+            _ = ticks.tick() => report_interval(&mut session, config, printer, &mut explained)?,
             // As with dd: a report at once, with a look at every descriptor whatever it costs.
             _ = now.recv() => {
                 session.demand_inventory();
-                report_interval(&mut session, config, printer)?;
+                report_interval(&mut session, config, printer, &mut explained)?;
             }
             Some(batch) = next(&mut events) => print_events(&batch, &config.filter, printer)?,
         }
@@ -117,20 +118,58 @@ async fn follow(
             printer.print(&Report::new(timestamp(), Body::Leak(leak.clone())))?;
         }
     }
-    printer.print(&Report::new(timestamp(), Body::End(end)))
+    printer.print(&Report::new(timestamp(), Body::End(Box::new(end))))
 }
 
 fn report_interval(
     session: &mut Session,
     config: &WatchConfig,
     printer: &mut Printer,
+    explained: &mut Explained,
 ) -> Result<()> {
-    let (interval, leaks) = session.sample()?;
-    printer.print(&Report::new(timestamp(), Body::Interval(interval)))?;
+    let Sampled {
+        interval,
+        failures,
+        hot_loops,
+        leaks,
+    } = session.sample()?;
+    let mut print = |body| printer.print(&Report::new(timestamp(), body));
+    print(Body::Interval(interval))?;
+    // Programs get every kind; people the most frequent ones, and the number of all above.
+    let shown = match config.format {
+        Format::Json => usize::MAX,
+        Format::Plain { .. } => config.top,
+    };
+    for mut failure in failures.into_iter().take(shown) {
+        if config.format != Format::Json && !explained.first_time(&failure) {
+            failure.remedy.clear();
+        }
+        print(Body::Failure(failure))?;
+    }
+    for hot in hot_loops.into_iter().take(config.top) {
+        print(Body::HotLoop(hot))?;
+    }
     for leak in leaks.into_iter().take(config.top) {
-        printer.print(&Report::new(timestamp(), Body::Leak(leak)))?;
+        print(Body::Leak(leak))?;
     }
     Ok(())
+}
+
+/// Failures whose remedy people have been told: it is not repeated in every interval. The last
+/// report has them all.
+#[derive(Default)]
+struct Explained(HashSet<(u32, Op, Cause)>);
+
+impl Explained {
+    /// Enough for a page; whatever comes after is told again.
+    const MOST: usize = 1024;
+
+    fn first_time(&mut self, failure: &FailureReport) -> bool {
+        if self.0.len() >= Self::MOST {
+            self.0.clear();
+        }
+        self.0.insert((failure.pid, failure.op, failure.cause))
+    }
 }
 
 async fn until(deadline: Option<Instant>) {
@@ -181,5 +220,13 @@ fn report(event: Event) -> EventReport {
         src: event.local.map(|address| address.to_string()),
         dst: event.peer.map(|address| address.to_string()),
         age_s: event.age_ns.map(|age| age as f64 / 1e9),
+        search: event.search.map(|search| SearchOutcome {
+            errno: (search.errno != 0)
+                .then(|| errno_name(u16::try_from(search.errno).unwrap_or(u16::MAX))),
+            search_ns: search.search_ns,
+            candidates: search.candidates,
+            range: search.range.map(|(low, high)| [low, high]),
+            start: search.start,
+        }),
     }
 }

@@ -5,6 +5,7 @@
 #[cfg(feature = "bpf-log")]
 mod bpf_log;
 mod cadence;
+mod calls;
 mod clock;
 mod cost;
 mod hidden;
@@ -18,5 +19,5 @@ mod snapshot;
 
 pub use clock::timestamp;
 pub use ports::{PortsSettings, ports};
-pub use session::{Session, Settings};
+pub use session::{Sampled, Session, Settings};
 pub use snapshot::{SnapshotSettings, snapshot};

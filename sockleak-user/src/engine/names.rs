@@ -3,7 +3,7 @@
 use crate::{
     enrich::processes::Processes,
     model::{ProcessCounters, ProcessId, ProcessInfo},
-    tracker::{Census, ProcessInfos},
+    tracker::{Census, PortCalls, ProcessInfos},
 };
 
 /// Looks up everybody who holds a socket, and lends the kernel side's names to those who have
@@ -42,6 +42,20 @@ pub fn infos(
         }
     }
     infos
+}
+
+/// Adds everybody whose calls the newest interval is about.
+pub fn callers(processes: &mut Processes, calls: &PortCalls, infos: &mut ProcessInfos) {
+    let searching = calls.searches().iter().map(|search| search.id.process);
+    let failing = calls.failures().iter().map(|f| f.id.search.process);
+    for process in searching.chain(failing) {
+        let known = infos.get(&process);
+        // Somebody who holds nothing has a name from the kernel side only.
+        if known.is_none_or(|info| info.fd_used.is_none() && !info.exited) {
+            let info = processes.get(process, calls.at_ns()).clone();
+            infos.insert(process, info);
+        }
+    }
 }
 
 fn named(comm: &str) -> ProcessInfo {

@@ -1,6 +1,10 @@
 //! `watch` without its output: attach, sample, finish.
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -8,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     cadence::Cadence,
-    clock, cost,
+    calls, clock, cost,
     hidden::Shown,
     look::{Look, Way, look},
     names, namespaces,
@@ -17,9 +21,11 @@ use super::{
 use crate::{
     enrich::{boot, processes::Processes},
     kernel::Facts,
-    model::{Counters, Filter, NamespacePorts, ProcessId, ProcessInfo, Sockstat},
+    model::{
+        Counters, FailureId, Filter, NamespacePorts, ProcessId, ProcessInfo, SearchId, Sockstat,
+    },
     probe::{Attached, Hook, LoadOptions, Plan, coverage},
-    report::{EndReport, IntervalReport, Leak, Loss, StartReport},
+    report::{EndReport, FailureReport, HotLoop, IntervalReport, Leak, Loss, StartReport},
     source::{
         kernel_maps::{KernelMaps, Processes as KernelProcesses},
         limits,
@@ -27,8 +33,8 @@ use crate::{
         sockstat,
     },
     tracker::{
-        self, Baseline, Config, EndInput, Hidden, IntervalInput, ProcessInfos, Sample, Selection,
-        Surroundings, Tracker,
+        self, Baseline, CallsInput, CallsReading, Config, EndInput, Hidden, IntervalInput,
+        PortFeatures, ProcessInfos, RangeUse, Sample, Selection, Surroundings, Tracker,
     },
 };
 
@@ -55,6 +61,9 @@ const PAUSE: Duration = Duration::from_millis(2);
 const REFRESH: Duration = Duration::from_secs(2);
 /// Processes whose names are remembered.
 const NAMES: usize = 1 << 15;
+/// Searches and failures of a process that is over stay in the kernel's maps for this long after
+/// the last one: its connections may be in TIME_WAIT for 60 s.
+const SILENT_NS: u64 = 120_000_000_000;
 
 /// Attached hooks and everything known since.
 pub struct Session {
@@ -70,9 +79,24 @@ pub struct Session {
     inventory_gaps: Vec<String>,
     ports: Vec<NamespacePorts>,
     hidden: Option<Hidden>,
+    features: PortFeatures,
+    ranges: HashMap<FailureId, RangeUse>,
     boot_unix_ns: u64,
     #[cfg(feature = "bpf-log")]
     _bpf_log: Option<super::bpf_log::BpfLog>,
+}
+
+/// What one sample has to say.
+#[derive(Debug)]
+pub struct Sampled {
+    /// The interval.
+    pub interval: IntervalReport,
+    /// Calls that failed in it, most frequent first.
+    pub failures: Vec<FailureReport>,
+    /// Who spends CPU time in the port search, dearest first.
+    pub hot_loops: Vec<HotLoop>,
+    /// Leaks that are known now, worst first.
+    pub leaks: Vec<Leak>,
 }
 
 /// Counters, then sockstat, then the counters again.
@@ -137,10 +161,14 @@ impl Session {
             inventory_gaps: Vec::new(),
             ports: Vec::new(),
             hidden: None,
+            features: calls::features(facts),
+            ranges: HashMap::new(),
             boot_unix_ns: u64::try_from(boot::boot_unix_ns()).unwrap_or(0),
             #[cfg(feature = "bpf-log")]
             _bpf_log: bpf_log,
         };
+        let visible = calls::visible(&session.attached);
+        session.tracker.calls_mut().see(visible);
         let inventory = session.take_inventory(None)?;
         session.tracker.take_inventory(inventory);
         let start = StartReport {
@@ -156,16 +184,19 @@ impl Session {
         Ok((session, start, receiver))
     }
 
-    /// What has happened since the last sample, and the leaks that are known now.
+    /// What has happened since the last sample, and what is known now.
     ///
     /// # Errors
     /// When the counters, sockstat or the descriptors cannot be read.
-    pub fn sample(&mut self) -> Result<(IntervalReport, Vec<Leak>)> {
+    pub fn sample(&mut self) -> Result<Sampled> {
         let due = self.cadence.is_due(clock::monotonic_ns());
         let infos = self.observe(due, false)?;
         let leaks = self.leaks(&infos);
         let settings = self.settings.clone();
         let keep = |process: ProcessId, info: &ProcessInfo| shows(&settings.filter, process, info);
+        let keep_call =
+            |id: &SearchId, info: &ProcessInfo| calls::passes(&settings.filter, id, info);
+        let calls = self.calls_input(&infos, &keep_call);
         let input = IntervalInput {
             infos: &infos,
             boot_unix_ns: self.boot_unix_ns,
@@ -173,10 +204,29 @@ impl Session {
                 top: self.settings.top,
                 keep: Some(&keep),
             },
+            calls,
             loss: self.loss(),
             self_cost: cost::so_far(&self.attached),
         };
-        Ok((tracker::interval(&self.tracker, input), leaks))
+        Ok(Sampled {
+            interval: tracker::interval(&self.tracker, input),
+            failures: tracker::failures(self.tracker.calls(), &calls),
+            hot_loops: tracker::hot_loops(self.tracker.calls(), &calls),
+            leaks,
+        })
+    }
+
+    fn calls_input<'a>(
+        &'a self,
+        infos: &'a ProcessInfos,
+        keep: &'a tracker::KeepCall<'a>,
+    ) -> CallsInput<'a> {
+        CallsInput {
+            infos,
+            keep,
+            features: &self.features,
+            ranges: &self.ranges,
+        }
     }
 
     /// Makes the next sample look at all descriptors, however dear the last look was.
@@ -196,7 +246,10 @@ impl Session {
         let leaks = self.leaks(&infos);
         let settings = self.settings.clone();
         let keep = |process: ProcessId, info: &ProcessInfo| shows(&settings.filter, process, info);
+        let keep_call =
+            |id: &SearchId, info: &ProcessInfo| calls::passes(&settings.filter, id, info);
         let input = EndInput {
+            calls: self.calls_input(&infos, &keep_call),
             infos: &infos,
             boot_unix_ns: self.boot_unix_ns,
             selection: Selection {
@@ -216,6 +269,8 @@ impl Session {
     }
 
     fn observe(&mut self, with_inventory: bool, patient: bool) -> Result<ProcessInfos> {
+        // Before the reading: what these have done is in it, and they will do no more.
+        let over = self.over();
         let reading = if patient {
             settled(&self.maps, &self.attached)?
         } else {
@@ -226,6 +281,7 @@ impl Session {
             undecodable,
         } = self.maps.processes();
         self.undecodable += undecodable;
+        self.observe_calls(&reading);
         let mut shown = patient.then(Shown::default);
         let inventory = if with_inventory {
             Some(self.take_inventory(shown.as_mut())?)
@@ -241,7 +297,8 @@ impl Session {
             Some(inventory) => Some(&inventory.census),
             None => self.tracker.inventory().map(|inventory| &inventory.census),
         };
-        let infos = names::infos(&mut self.processes, census, &counters, reading.at_ns);
+        let mut infos = names::infos(&mut self.processes, census, &counters, reading.at_ns);
+        names::callers(&mut self.processes, self.tracker.calls(), &mut infos);
         if let Some(census) = census
             && with_inventory
         {
@@ -259,7 +316,42 @@ impl Session {
             infos: &infos,
         });
         self.make_room(&counters);
+        if !over.is_empty() {
+            self.maps.forget_searches(|process| over.contains(&process));
+            let calls = self.tracker.calls_mut();
+            calls.forget(|process| over.contains(&process));
+        }
         Ok(infos)
+    }
+
+    /// Processes that have ended and whose searches and failures need not be kept.
+    fn over(&self) -> HashSet<ProcessId> {
+        let crowded = self.options.searches as usize / 2;
+        let leaving = self.tracker.calls().may_leave(SILENT_NS, crowded);
+        leaving
+            .into_iter()
+            .filter(|process| names::is_gone(*process))
+            .collect()
+    }
+
+    /// Reads what was searched and what failed, and finds out what the kernel side cannot tell.
+    fn observe_calls(&mut self, reading: &Reading) {
+        let calls = self.tracker.calls_mut();
+        if !calls.visible().any() {
+            return;
+        }
+        let (searches, undecodable) = self.maps.searches();
+        self.undecodable += undecodable;
+        let (failures, undecodable) = self.maps.failures();
+        self.undecodable += undecodable;
+        calls.advance(CallsReading {
+            at_ns: reading.at_ns,
+            before: reading.before,
+            searches,
+            failures,
+        });
+        let owners = calls::owners(calls);
+        calls.resolve(&owners);
     }
 
     fn take_inventory(&mut self, mut shown: Option<&mut Shown>) -> Result<tracker::Inventory> {
@@ -331,6 +423,8 @@ impl Session {
                 ("accept", counters.dropped_accept),
                 ("destroy", counters.dropped_destroy),
                 ("release", counters.dropped_release),
+                ("connect", counters.dropped_connect),
+                ("bind", counters.dropped_bind),
                 ("queue", events.overflow()),
             ] {
                 dropped.insert(kind.to_owned(), count);
@@ -343,6 +437,9 @@ impl Session {
             sockets_undeleted: counters.sockets_undeleted,
             processes_full: counters.processes_full,
             processes_failed: counters.processes_failed,
+            searches_full: counters.searches_full,
+            failures_full: counters.failures_full,
+            searches_unmatched: counters.searches_unmatched,
             events_dropped: dropped,
             programs_missed: self.attached.missed_runs(),
             undecodable: self.undecodable,
@@ -411,6 +508,20 @@ fn shortfalls(counters: &Counters, options: &LoadOptions) -> Vec<String> {
             "the map of {} processes was full {} times: totals are exact, but not every process \
              has its own counts",
             options.processes, counters.processes_full
+        ));
+    }
+    if counters.searches_full > 0 {
+        lines.push(format!(
+            "{} port searches found no room in the map of {} pairs of process and destination: \
+             they are in no table",
+            counters.searches_full, options.searches
+        ));
+    }
+    if counters.failures_full > 0 {
+        lines.push(format!(
+            "{} failures found no room in the map of {} kinds of failure: they are counted, but \
+             not shown",
+            counters.failures_full, options.searches
         ));
     }
     lines

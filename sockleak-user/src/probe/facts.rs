@@ -12,8 +12,11 @@ const SOCKET_FILE_OPS: &str = "socket_file_ops";
 
 /// Data symbol: where each destination's next walk over the ports begins.
 pub const TABLE_PERTURB: &str = "table_perturb";
-/// Its return type says whether IP_LOCAL_PORT_RANGE is searched in one pass.
-const LOCAL_PORT_RANGE: &str = "inet_sk_get_local_port_range";
+/// There is IP_LOCAL_PORT_RANGE where it exists; its return type says whether that range is
+/// searched in one pass (net/ipv4/inet_connection_sock.c).
+pub const LOCAL_PORT_RANGE: &str = "inet_sk_get_local_port_range";
+/// Has a parameter `rcu_lookup` where the search takes no lock (net/ipv4/inet_hashtables.c).
+pub const CHECK_ESTABLISHED: &str = "__inet_check_established";
 
 /// Asks the running system everything that [`super::plan::plan`] and the loader need.
 pub fn gather() -> Facts {
@@ -37,12 +40,18 @@ pub fn gather() -> Facts {
             _ => {}
         }
     }
-    functions.insert(LOCAL_PORT_RANGE);
     let functions: Vec<&str> = functions.into_iter().collect();
     let tracepoints: Vec<&str> = tracepoints.into_iter().collect();
+    // Their prototypes say what can be done about ports; nothing is attached to them, so the
+    // symbol table is not read when there is none.
+    let asked: Vec<&str> = functions
+        .iter()
+        .copied()
+        .chain([LOCAL_PORT_RANGE, CHECK_ESTABLISHED])
+        .collect();
     let mut facts = Facts::gather(&Wanted {
         fields: &fields,
-        functions: &functions,
+        functions: &asked,
         tracepoints: &tracepoints,
         ..Wanted::default()
     });
@@ -52,7 +61,7 @@ pub fn gather() -> Facts {
     let mut symbols: Vec<&str> = functions
         .iter()
         .copied()
-        .filter(|name| *name != LOCAL_PORT_RANGE && facts.function(name).is_none())
+        .filter(|name| facts.function(name).is_none())
         .collect();
     if facts.can_hook_functions() {
         symbols.push(TABLE_PERTURB);

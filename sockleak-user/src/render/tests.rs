@@ -79,6 +79,10 @@ fn ordinary_reports_fit_into_80_columns() {
         "probes_unprivileged",
         "start",
         "interval",
+        "failure_exhausted",
+        "failure_conflict",
+        "hot_loop",
+        "pressure",
         "leak_bound",
         "leak_stack",
         "end_leaks",
@@ -166,7 +170,33 @@ fn poisoned(text: &str) -> Vec<Report> {
                 body.processes
                     .iter_mut()
                     .for_each(|process| poison(&mut process.held.comm));
+                for search in body.searches.iter_mut().flatten() {
+                    poison(&mut search.comm);
+                    search.dst.iter_mut().for_each(poison);
+                }
                 body.loss.events_dropped.insert(text.to_owned(), 1);
+            }
+            Body::Failure(body) => {
+                poison(&mut body.errno);
+                poison(&mut body.comm);
+                body.cgroup.iter_mut().for_each(poison);
+                body.src.iter_mut().for_each(poison);
+                body.dst.iter_mut().for_each(poison);
+                body.held_by.iter_mut().for_each(|h| poison(&mut h.comm));
+                body.remedy.iter_mut().for_each(poison);
+            }
+            Body::HotLoop(body) => {
+                poison(&mut body.search.comm);
+                body.search.dst.iter_mut().for_each(poison);
+                poison(&mut body.meaning);
+                body.remedy.iter_mut().for_each(poison);
+            }
+            Body::Pressure(body) => {
+                poison(&mut body.dst);
+                body.src.iter_mut().for_each(poison);
+                body.who.iter_mut().for_each(|who| poison(&mut who.comm));
+                poison(&mut body.meaning);
+                body.remedy.iter_mut().for_each(poison);
             }
             Body::Leak(body) => {
                 poison(&mut body.comm);
@@ -181,6 +211,9 @@ fn poisoned(text: &str) -> Vec<Report> {
                 poison(&mut body.sk);
                 body.src = Some(text.to_owned());
                 body.dst = Some(text.to_owned());
+                if let Some(search) = &mut body.search {
+                    search.errno.iter_mut().for_each(poison);
+                }
             }
             Body::End(body) => {
                 body.coverage.iter_mut().for_each(poison);
@@ -213,7 +246,7 @@ fn check(text: &str) {
         if kind == "event" {
             assert_eq!(plain.matches('\n').count(), 1, "{plain:?}");
             let columns = plain.split_whitespace().count();
-            assert_eq!(columns, 10, "{plain:?}");
+            assert_eq!(columns, 13, "{plain:?}");
         }
     }
 }

@@ -27,7 +27,7 @@ pub fn signed(value: i64) -> String {
 pub fn counted(value: u64, noun: &str) -> String {
     let plural = match value {
         1 => "",
-        _ if noun.ends_with("ss") => "es",
+        _ if noun.ends_with("ss") || noun.ends_with("ch") => "es",
         _ => "s",
     };
     format!("{}\u{a0}{noun}{plural}", count(value))

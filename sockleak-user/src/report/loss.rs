@@ -19,6 +19,12 @@ pub struct Loss {
     pub processes_full: u64,
     /// Processes not recorded: other failure.
     pub processes_failed: u64,
+    /// Port searches missing in the figures of their process: map full.
+    pub searches_full: u64,
+    /// Failures that are in no line: map full.
+    pub failures_full: u64,
+    /// Port searches of which only the beginning or the end was seen.
+    pub searches_unmatched: u64,
     /// Events dropped by a full ring buffer, by kind.
     pub events_dropped: BTreeMap<String, u64>,
     /// Runs of a program that the kernel skipped because it was already running on that CPU
@@ -37,6 +43,9 @@ impl Loss {
             + self.sockets_undeleted
             + self.processes_full
             + self.processes_failed
+            + self.searches_full
+            + self.failures_full
+            + self.searches_unmatched
             + self.events_dropped.values().sum::<u64>()
             + self.programs_missed.values().sum::<u64>()
             + self.undecodable

@@ -3,17 +3,20 @@
 //! Field names are the interface of CONTRACT (`docs/schema/`): renames are breaking, additions
 //! are not. Unknown values are `None` (JSON `null`), never 0. Strings are already printable.
 
+mod failure;
 mod leak;
 mod loss;
 mod ports;
 mod probes;
+mod search;
 mod snapshot;
 mod time;
 mod watch;
 
 use serde::{Serialize, Serializer};
 
-pub use crate::model::{Family, SocketClass};
+pub use crate::model::{Cause, Family, Op, SocketClass};
+pub use failure::{CauseCount, FailureReport, OpCounts, PortBreakdown, errno_name};
 pub use leak::{After, Holder, Leak, LeakClass, Limit, LimitName};
 pub use loss::{Loss, SelfCost};
 pub use ports::{
@@ -21,11 +24,14 @@ pub use ports::{
     OutsideHolderReport, OutsideReport, PortHolderReport, TowardsReport,
 };
 pub use probes::{HookReport, ProbesReport, ProblemReport};
+pub use search::{HotLoop, PressureReport, SearchReport};
 pub use snapshot::{
     PortsReport, ProcessReport, SnapshotReport, SocketReport, SockstatReport, Unattributed,
 };
 pub use time::{rfc3339, start_time};
-pub use watch::{EndReport, EventReport, HookState, IntervalProcess, IntervalReport, StartReport};
+pub use watch::{
+    EndReport, EventReport, HookState, IntervalProcess, IntervalReport, SearchOutcome, StartReport,
+};
 
 /// Version of every object's layout; raised when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
@@ -88,12 +94,18 @@ pub enum Body {
     Start(StartReport),
     /// One interval of `watch`.
     Interval(IntervalReport),
+    /// Calls that failed for want of a port or an address.
+    Failure(FailureReport),
+    /// A process that spends CPU time in the port search.
+    HotLoop(HotLoop),
+    /// Ports towards a destination get scarce.
+    Pressure(PressureReport),
     /// A process that leaks.
     Leak(Leak),
     /// One event (`--events`).
     Event(EventReport),
     /// `watch` is over.
-    End(EndReport),
+    End(Box<EndReport>),
 }
 
 impl Body {
@@ -105,6 +117,9 @@ impl Body {
             Self::Probes(_) => "probes",
             Self::Start(_) => "start",
             Self::Interval(_) => "interval",
+            Self::Failure(_) => "failure",
+            Self::HotLoop(_) => "hot_loop",
+            Self::Pressure(_) => "pressure",
             Self::Leak(_) => "leak",
             Self::Event(_) => "event",
             Self::End(_) => "end",

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Leak, Loss, PortsReport, ProcessReport, SelfCost, SockstatReport, Unattributed};
+use super::{
+    CauseCount, FailureReport, HotLoop, Leak, Loss, OpCounts, PortsReport, ProcessReport,
+    SearchReport, SelfCost, SockstatReport, Unattributed,
+};
 
 /// First line: what is attached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -53,6 +56,14 @@ pub struct IntervalReport {
     pub processes: Vec<IntervalProcess>,
     /// Processes left out by `--top`.
     pub processes_omitted: u64,
+    /// Port searches in this interval, the dearest first; `None` when they are not visible.
+    pub searches: Option<Vec<SearchReport>>,
+    /// Searches left out by `--top`.
+    pub searches_omitted: u64,
+    /// Calls that failed in this interval, host-wide.
+    pub failed: OpCounts,
+    /// Of those, in no `failure` line: there was no room for their kind.
+    pub failed_unlisted: u64,
     /// Losses since attach.
     pub loss: Loss,
     /// Own cost since start.
@@ -81,7 +92,7 @@ pub struct IntervalProcess {
 /// One event, with `--events`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EventReport {
-    /// `alloc`, `accept`, `destroy` or `release`.
+    /// `alloc`, `accept`, `destroy`, `release`, `connect` or `bind`.
     pub event: &'static str,
     /// Process it happened in; for `destroy` whoever ran, often unrelated.
     pub pid: u32,
@@ -99,6 +110,23 @@ pub struct EventReport {
     pub dst: Option<String>,
     /// For `destroy`: seconds since its creation, when that was seen.
     pub age_s: Option<f64>,
+    /// For `connect` and `bind`: what the port search came to.
+    pub search: Option<SearchOutcome>,
+}
+
+/// What a port search came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SearchOutcome {
+    /// Why it failed, by name; `None` when it did not.
+    pub errno: Option<String>,
+    /// Time in it, ns; `None` when not measured.
+    pub search_ns: Option<u64>,
+    /// Ports examined; `None` when not counted.
+    pub candidates: Option<u32>,
+    /// Range that was searched, both ends included; `None` for a check of one port.
+    pub range: Option<[u16; 2]>,
+    /// Where in the range the walk began; `None` when not known.
+    pub start: Option<u32>,
 }
 
 /// Last line.
@@ -134,6 +162,19 @@ pub struct EndReport {
     pub ports: Vec<PortsReport>,
     /// Leaks found, worst first.
     pub leaks: Vec<Leak>,
+    /// Calls that searched or checked a port since attach, host-wide.
+    pub searched: OpCounts,
+    /// Of those and of the others, failed since attach, host-wide.
+    pub failed: OpCounts,
+    /// Of those, in none of `failures`: there was no room for their kind, or their process is
+    /// over and was among the least.
+    pub failed_unlisted: u64,
+    /// Failures by call and cause, of what is shown.
+    pub failures_by_cause: Vec<CauseCount>,
+    /// All failures since attach, folded, most frequent first.
+    pub failures: Vec<FailureReport>,
+    /// Who has spent CPU time in the port search since attach, dearest first.
+    pub hot_loops: Vec<HotLoop>,
     /// What was not visible.
     pub coverage: Vec<String>,
     /// Losses since attach.

@@ -1,6 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::testing::{NETNS, S, Watched, born, process, socket};
+use super::testing::{NETNS, S, Watched, all_calls, born, process, socket};
 use super::{
     Baseline, Census, EndInput, IntervalInput, ProcessInfos, Sample, Selection, SnapshotInput,
     Tracker, end, interval, port_reports, snapshot,
@@ -249,6 +249,7 @@ fn interval_and_end_add_up() {
     });
     let line = |tracker: &Tracker, top| {
         let input = IntervalInput {
+            calls: all_calls(),
             infos: &infos,
             boot_unix_ns: 0,
             selection: Selection { top, keep: None },
@@ -310,6 +311,7 @@ fn interval_and_end_add_up() {
     let report = end(
         &tracker,
         EndInput {
+            calls: all_calls(),
             infos: &infos,
             boot_unix_ns: 0,
             selection: Selection::default(),
@@ -355,6 +357,7 @@ fn the_age_of_sockets_without_birth_is_since_first_found() {
         watched.inventory(at_s, (0..3).map(|n| socket(n, process(1), Unbound)));
     }
     let input = IntervalInput {
+        calls: all_calls(),
         infos: &watched.infos,
         boot_unix_ns: 0,
         selection: Selection::default(),

@@ -5,14 +5,21 @@
 
 mod accounts;
 mod assemble;
+mod calls;
 mod census;
 mod confidence;
+mod failures;
 mod groups;
 mod hash;
+mod hot;
 mod idle;
+mod latencies;
 mod occupancy;
 mod ports;
+mod readings;
 mod reconcile;
+mod remedy;
+mod searches;
 mod verdict;
 mod window;
 mod wording;
@@ -24,6 +31,8 @@ mod assemble_tests;
 #[cfg(test)]
 mod census_tests;
 #[cfg(test)]
+mod searches_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod verdict_tests;
@@ -34,18 +43,24 @@ use std::collections::HashMap;
 
 pub use accounts::{Account, Accounts, Activity};
 pub use assemble::{
-    EndInput, IntervalInput, Keep, OccupancyInput, Selection, SnapshotInput, end, interval,
-    port_reports, port_use, process_reports, snapshot, sockstat_report,
+    CallsInput, EndInput, IntervalInput, Keep, KeepCall, OccupancyInput, RangeUse, Selection,
+    SnapshotInput, end, failures, hot_loops, interval, port_reports, port_use, process_reports,
+    snapshot, sockstat_report,
 };
+pub use calls::{CallsReading, PortCalls, TupleOwner, VisibleCalls};
 pub use census::{Census, CensusLimits, Holding, Totals};
+pub use failures::{Failure, Failures};
 pub use groups::{Group, Groups};
 pub use idle::{GroupKey, IdleTable, Tally, leak_class};
+pub use latencies::Latencies;
 pub use occupancy::{
     Blocker, BoundBy, Destination, Half, HeldPorts, NetnsSockets, Occupancy, PortClass,
     PortHolders, Range, Room,
 };
 pub use ports::{NamespaceUse, PortSet};
 pub use reconcile::{Balance, Baseline, Hidden, Residue, moved, residue};
+pub use remedy::{PortFeatures, Trouble};
+pub use searches::{SearchActivity, Searches};
 pub use verdict::{Rules, Surroundings};
 pub use window::{Point, Rise, Window};
 
@@ -68,6 +83,8 @@ pub struct Config {
     pub idle_sockets: usize,
     /// Most groups of idle sockets followed.
     pub groups: usize,
+    /// Most port searches, and most kinds of failure, remembered.
+    pub calls: usize,
     /// Thresholds of the verdicts.
     pub rules: Rules,
 }
@@ -81,6 +98,7 @@ impl Default for Config {
             // 7/8 of a power of two fills a hash table exactly: 4.5 MB.
             idle_sockets: 7 << 15,
             groups: 1 << 10,
+            calls: 1 << 12,
             rules: Rules::default(),
         }
     }
@@ -126,6 +144,7 @@ pub struct Tracker {
     accounts: Accounts,
     idle: IdleTable,
     groups: Groups,
+    calls: PortCalls,
     inventory: Option<Inventory>,
     now: Now,
     previous: Counters,
@@ -148,6 +167,7 @@ impl Tracker {
             accounts: Accounts::new(config.processes, config.window_ns),
             idle: IdleTable::new(config.idle_sockets),
             groups: Groups::new(config.groups, config.window_ns),
+            calls: PortCalls::new(baseline.at_ns, config.calls),
             inventory: None,
             now: Now {
                 at_ns: baseline.at_ns,
@@ -240,6 +260,16 @@ impl Tracker {
     /// Groups of idle sockets.
     pub fn groups(&self) -> &Groups {
         &self.groups
+    }
+
+    /// connect(), bind() and listen().
+    pub fn calls(&self) -> &PortCalls {
+        &self.calls
+    }
+
+    /// The same, to take in readings.
+    pub fn calls_mut(&mut self) -> &mut PortCalls {
+        &mut self.calls
     }
 
     /// The best name known for a process; empty when there is none.

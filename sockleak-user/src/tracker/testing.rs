@@ -1,11 +1,16 @@
 //! Builders that the tests of this module share.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
 
-use super::{Baseline, Census, Config, Inventory, ProcessInfos, Sample, Surroundings, Tracker};
+use super::{
+    Baseline, CallsInput, Census, Config, Inventory, PortFeatures, ProcessInfos, RangeUse, Sample,
+    Surroundings, Tracker,
+};
 use crate::model::{
-    Birth, Counters, Family, HeldSocket, NamespacePorts, ProcessId, ProcessInfo, SocketClass,
-    Sockstat, TcpState,
+    Birth, Counters, FailureId, Family, HeldSocket, NamespacePorts, ProcessId, ProcessInfo,
+    SocketClass, Sockstat, TcpState,
 };
 use crate::report::Leak;
 
@@ -59,6 +64,18 @@ pub(super) fn socket(n: u64, holder: ProcessId, class: SocketClass) -> HeldSocke
 pub(super) fn born(mut socket: HeldSocket, creator: ProcessId, at_ns: u64) -> HeldSocket {
     socket.birth = Some(Birth { at_ns, creator });
     socket
+}
+
+/// Everything is shown, and nothing is known about anybody.
+pub(super) fn all_calls() -> CallsInput<'static> {
+    type Nothing = (ProcessInfos, PortFeatures, HashMap<FailureId, RangeUse>);
+    static NOTHING: LazyLock<Nothing> = LazyLock::new(Nothing::default);
+    CallsInput {
+        infos: &NOTHING.0,
+        keep: &|_, _| true,
+        features: &NOTHING.1,
+        ranges: &NOTHING.2,
+    }
 }
 
 /// A tracker whose inventories are given directly.

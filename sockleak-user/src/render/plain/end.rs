@@ -3,7 +3,7 @@
 use super::super::page::{Page, Style};
 use super::super::units::{count, counted, duration, per_second, signed};
 use super::snapshot::kinds_text;
-use super::{TEXT, leak, loss, ports, processes};
+use super::{TEXT, failure, leak, loss, ports, processes, search};
 use crate::report::EndReport;
 
 pub fn put(page: &mut Page, end: &EndReport) {
@@ -19,6 +19,8 @@ pub fn put(page: &mut Page, end: &EndReport) {
             leak::put(page, found);
         }
     }
+    failure::put_all(page, end);
+    search::put_all(page, end);
     put_processes(page, end);
     ports::put(page, &end.ports);
 

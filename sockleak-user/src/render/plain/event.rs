@@ -1,12 +1,14 @@
 //! One event, one line, always the same columns:
-//! time, event, pid, tid, comm, local, peer, age, netns, sk.
+//! time, event, pid, tid, comm, local, peer, age, netns, sk; of a port search also errno, time,
+//! ports examined.
 
 use super::super::columns::{Align, maybe, number, put_line, text};
 use super::super::page::Page;
 use super::super::units::short_age;
-use crate::report::EventReport;
+use crate::report::{EventReport, SearchOutcome};
 
 pub fn put(page: &mut Page, time: &str, event: &EventReport) {
+    let search = event.search.as_ref();
     put_line(
         page,
         &[
@@ -23,7 +25,26 @@ pub fn put(page: &mut Page, time: &str, event: &EventReport) {
                 Align::Right,
                 maybe(event.netns, |netns| netns.to_string()),
             ),
-            (0, Align::Left, text(&event.sk)),
+            (18, Align::Left, text(&event.sk)),
+            (13, Align::Left, maybe(search, outcome)),
+            (
+                6,
+                Align::Right,
+                maybe(search.and_then(|search| search.search_ns), |ns| {
+                    short_age(ns as f64 / 1e9)
+                }),
+            ),
+            (
+                6,
+                Align::Right,
+                maybe(search.and_then(|search| search.candidates), |n| {
+                    n.to_string()
+                }),
+            ),
         ],
     );
+}
+
+fn outcome(search: &SearchOutcome) -> String {
+    search.errno.clone().unwrap_or_else(|| "ok".to_owned())
 }

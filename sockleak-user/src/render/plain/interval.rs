@@ -1,8 +1,8 @@
 //! One interval of `watch`.
 
 use super::super::page::{Page, Style};
-use super::super::units::{count, duration, per_second};
-use super::{TEXT, loss, processes};
+use super::super::units::{count, counted, duration, per_second};
+use super::{TEXT, failure, loss, processes, search};
 use crate::report::IntervalReport;
 
 pub fn put(page: &mut Page, time: &str, interval: &IntervalReport) {
@@ -45,4 +45,13 @@ pub fn put(page: &mut Page, time: &str, interval: &IntervalReport) {
         let text = format!("and {} more {noun}", count(interval.processes_omitted));
         page.line(Style::Faint, &text);
     }
+    search::put_table(page, interval.searches.as_deref().unwrap_or_default());
+    if interval.searches_omitted > 0 {
+        let text = format!(
+            "and {}",
+            counted(interval.searches_omitted, "more port search")
+        );
+        page.line(Style::Faint, &text);
+    }
+    failure::put_counts(page, &interval.failed, interval.failed_unlisted);
 }

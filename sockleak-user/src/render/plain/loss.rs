@@ -27,6 +27,9 @@ pub fn named(loss: &Loss) -> Vec<String> {
         sockets_undeleted,
         processes_full,
         processes_failed,
+        searches_full,
+        failures_full,
+        searches_unmatched,
         events_dropped,
         programs_missed,
         undecodable,
@@ -43,6 +46,9 @@ pub fn named(loss: &Loss) -> Vec<String> {
     add("sockets_undeleted", *sockets_undeleted);
     add("processes_full", *processes_full);
     add("processes_failed", *processes_failed);
+    add("searches_full", *searches_full);
+    add("failures_full", *failures_full);
+    add("searches_unmatched", *searches_unmatched);
     each(&mut add, "events_dropped", events_dropped);
     each(&mut add, "programs_missed", programs_missed);
     add("undecodable", *undecodable);

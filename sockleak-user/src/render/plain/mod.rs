@@ -2,13 +2,16 @@
 
 mod end;
 mod event;
+mod failure;
 mod interval;
 mod leak;
 mod loss;
 mod occupancy;
 mod ports;
+mod pressure;
 mod probes;
 mod processes;
+mod search;
 mod snapshot;
 mod start;
 
@@ -48,6 +51,9 @@ impl Renderer for Plain {
             Body::Probes(body) => probes::put(&mut page, body),
             Body::Start(body) => start::put(&mut page, body),
             Body::Interval(body) => interval::put(&mut page, clock(&report.ts), body),
+            Body::Failure(body) => failure::put(&mut page, body),
+            Body::HotLoop(body) => search::put_hot(&mut page, body),
+            Body::Pressure(body) => pressure::put(&mut page, body),
             Body::Leak(body) => leak::put(&mut page, body),
             Body::Event(body) => event::put(&mut page, clock(&report.ts), body),
             Body::End(body) => end::put(&mut page, body),

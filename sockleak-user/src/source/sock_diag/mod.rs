@@ -3,6 +3,7 @@
 //! A dump walks the kernel's hash tables of listeners, bound sockets (6.8+) and connections. A
 //! CLOSED socket without a port is in none of them, so no dump shows it.
 
+mod find;
 mod message;
 
 use std::io;

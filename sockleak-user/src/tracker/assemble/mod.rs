@@ -1,5 +1,6 @@
 //! Reports from accounts: nothing is decided here, only put together.
 
+mod calls;
 mod conclusion;
 mod occupancy;
 mod ports;
@@ -7,6 +8,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 
+pub use calls::{CallsInput, KeepCall, RangeUse, failures, hot_loops};
 pub use occupancy::{OccupancyInput, port_use};
 pub use ports::port_reports;
 pub use watch::{EndInput, IntervalInput, end, interval};

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use super::calls::{self, CallsInput};
 use super::{Selection, held, port_reports, sockstat_report};
-use crate::model::{NamespacePorts, ProcessId, ProcessInfo, SocketClass};
+use crate::model::{Counters, NamespacePorts, ProcessId, ProcessInfo, SocketClass};
 use crate::report::{EndReport, IntervalProcess, IntervalReport, Leak, LeakClass, Loss, SelfCost};
 use crate::tracker::accounts::{Account, Activity};
 use crate::tracker::census::Holding;
@@ -21,6 +22,8 @@ pub struct IntervalInput<'a> {
     pub boot_unix_ns: u64,
     /// Which processes to show.
     pub selection: Selection<'a>,
+    /// What to say about connect(), bind() and listen().
+    pub calls: CallsInput<'a>,
     /// Losses since attach.
     pub loss: Loss,
     /// Own cost since start.
@@ -41,6 +44,13 @@ pub fn interval(tracker: &Tracker, input: IntervalInput<'_>) -> IntervalReport {
     let shown = input.selection.top.unwrap_or(usize::MAX);
     let omitted = processes.len().saturating_sub(shown);
     processes.truncate(shown);
+    let mut searches = calls::searches(tracker.calls(), &input.calls);
+    let all = searches.as_ref().map_or(0, Vec::len);
+    if let Some(searches) = &mut searches {
+        searches.truncate(shown);
+    }
+    let visible = tracker.calls().visible();
+    let (counted, before) = tracker.calls().counters();
     IntervalReport {
         interval_s: tracker.interval_ns as f64 / 1e9,
         sockstat: sockstat_report(&now.sockstat),
@@ -56,6 +66,10 @@ pub fn interval(tracker: &Tracker, input: IntervalInput<'_>) -> IntervalReport {
             .map(|inventory| now.at_ns.saturating_sub(inventory.at_ns) as f64 / 1e9),
         processes,
         processes_omitted: omitted as u64,
+        searches,
+        searches_omitted: all.saturating_sub(shown) as u64,
+        failed: calls::op_counts(visible, counted, before, |counters| counters.failures),
+        failed_unlisted: tracker.calls().newly_unlisted(),
         loss: input.loss,
         self_cost: input.self_cost,
     }
@@ -78,6 +92,8 @@ pub struct EndInput<'a> {
     pub hidden: Option<&'a Hidden>,
     /// There is a hook that sees accept().
     pub accept_visible: bool,
+    /// What to say about connect(), bind() and listen().
+    pub calls: CallsInput<'a>,
     /// Leaks found.
     pub leaks: Vec<Leak>,
     /// What was not visible.
@@ -106,6 +122,9 @@ pub fn end(tracker: &Tracker, input: EndInput<'_>) -> EndReport {
     let totals = tracker.inventory().map(|inventory| inventory.totals);
     let mut coverage = input.coverage;
     coverage.extend(bounds_reached(tracker));
+    let visible = tracker.calls().visible();
+    let (counted, zero) = (tracker.calls().counters().0, Counters::default());
+    let failures = calls::failures_since_attach(tracker.calls(), &input.calls);
     EndReport {
         duration_s: since(now.at_ns, base.at_ns) as f64 / 1e9,
         baseline: base.alloc,
@@ -125,6 +144,12 @@ pub fn end(tracker: &Tracker, input: EndInput<'_>) -> EndReport {
         processes,
         ports: census.map_or_else(Vec::new, |census| port_reports(census, input.namespaces)),
         leaks: input.leaks,
+        searched: calls::op_counts(visible, counted, &zero, |counters| counters.searches),
+        failed: calls::op_counts(visible, counted, &zero, |counters| counters.failures),
+        failed_unlisted: tracker.calls().unlisted(),
+        failures_by_cause: calls::by_cause(&failures),
+        failures,
+        hot_loops: calls::hot_loops_since_attach(tracker.calls(), &input.calls),
         coverage,
         loss: input.loss,
         self_cost: input.self_cost,

@@ -1,0 +1,160 @@
+//! What the port search costs.
+
+use super::super::columns::{Align, Columns, alarming, maybe, number, text};
+use super::super::page::{Page, Style};
+use super::super::units::{counted, short_age};
+use super::{TEXT as LABEL, process};
+use crate::report::{EndReport, HotLoop, OpCounts, SearchReport};
+
+const INDENT: usize = 6;
+const TEXT: usize = 14;
+
+/// One row per process, call and destination. `<` marks times that are upper bounds, `>` a
+/// share of a core that is a lower bound.
+pub fn put_table(page: &mut Page, searches: &[SearchReport]) {
+    if searches.is_empty() {
+        return;
+    }
+    let mut table = Columns::new(&[
+        ("PID", Align::Right),
+        ("SEARCHER", Align::Left),
+        ("CALL", Align::Left),
+        ("DESTINATION", Align::Left),
+        ("CALLS", Align::Right),
+        ("FAIL", Align::Right),
+        ("P50", Align::Right),
+        ("P99", Align::Right),
+        ("MAX", Align::Right),
+        ("CAND", Align::Right),
+        ("2ND%", Align::Right),
+        ("CPU%", Align::Right),
+    ]);
+    for search in searches {
+        let bound = if search.latency_is_upper_bound {
+            "<"
+        } else {
+            ""
+        };
+        let time = |ns: Option<u64>, mark: &str| {
+            maybe(ns, |ns| format!("{mark}{}", short_age(ns as f64 / 1e9)))
+        };
+        let max_mark = if search.max_is_upper_bound {
+            "<"
+        } else {
+            bound
+        };
+        table.row(vec![
+            number(search.pid.into()),
+            text(&search.comm),
+            text(search.op.name()),
+            maybe(search.dst.as_deref(), str::to_owned),
+            number(search.calls),
+            alarming(Style::Bad, search.failed),
+            time(search.p50_ns, bound),
+            time(search.p99_ns, bound),
+            time(search.max_ns, max_mark),
+            maybe(search.candidates_avg, |average| format!("{average:.0}")),
+            parity(search.second_parity),
+            maybe(search.cpu_share, |share| cpu(share, search)),
+        ]);
+    }
+    table.put(page);
+}
+
+/// A hot loop: who, what it costs, what it means and what to change.
+pub fn put_hot(page: &mut Page, hot: &HotLoop) {
+    let search = &hot.search;
+    let towards = search
+        .dst
+        .as_ref()
+        .map_or(String::new(), |dst| format!(" to {dst}"));
+    page.put(Style::Bad, "HOT ")
+        .put(Style::Normal, "  ")
+        .put(Style::Strong, &process(&search.comm, search.pid))
+        .put(Style::Normal, "  ")
+        .put(
+            Style::Strong,
+            &format!("port search of {}(){towards}", search.op.name()),
+        )
+        .end_line();
+    page.labelled(INDENT, "cost", TEXT, Style::Normal, &cost(search));
+    let meaning = hot.meaning.replace(" %", "\u{a0}%");
+    page.labelled(INDENT, "means", TEXT, Style::Normal, &meaning);
+    page.labelled_list(INDENT, "fix", TEXT, &hot.remedy);
+}
+
+/// The hot-loop report of the last words.
+pub fn put_all(page: &mut Page, end: &EndReport) {
+    page.end_line();
+    if end.searched == OpCounts::default() {
+        page.labelled(0, "searches", LABEL, Style::Warn, "not visible: no hook");
+        return;
+    }
+    let each = [
+        ("connect", end.searched.connect),
+        ("bind", end.searched.bind),
+        ("listen", end.searched.listen),
+    ];
+    let each: Vec<_> = each
+        .into_iter()
+        .map(|(name, calls)| match calls {
+            Some(calls) => format!("{name}() {}", counted(calls, "call")),
+            None => format!("{name}() not visible"),
+        })
+        .collect();
+    let found = if end.hot_loops.is_empty() {
+        "no hot loop"
+    } else {
+        "hot loops, dearest first"
+    };
+    let text = format!("{}: {found}", each.join(", "));
+    page.labelled(0, "searches", LABEL, Style::Strong, &text);
+    for hot in &end.hot_loops {
+        page.end_line();
+        put_hot(page, hot);
+    }
+    if !end.hot_loops.is_empty() {
+        page.end_line();
+        let rows: Vec<_> = end.hot_loops.iter().map(|hot| hot.search.clone()).collect();
+        put_table(page, &rows);
+    }
+}
+
+fn cost(search: &SearchReport) -> String {
+    let share = match search.cpu_share {
+        Some(share) => {
+            let least = if search.cpu_share_is_lower_bound {
+                "at least "
+            } else {
+                ""
+            };
+            format!("{least}{:.1}\u{a0}% of a core", share * 100.0)
+        }
+        None => "CPU time not measurable with this backend".to_owned(),
+    };
+    let failed = match search.failed {
+        0 => String::new(),
+        failed => format!(", {failed} of them failed"),
+    };
+    format!("{share} in {}{failed}", counted(search.calls, "call"))
+}
+
+fn parity(share: f64) -> (Style, String) {
+    let style = if share >= 0.5 {
+        Style::Bad
+    } else if share > 0.0 {
+        Style::Warn
+    } else {
+        Style::Normal
+    };
+    (style, format!("{:.0}", share * 100.0))
+}
+
+fn cpu(share: f64, search: &SearchReport) -> String {
+    let mark = if search.cpu_share_is_lower_bound {
+        ">"
+    } else {
+        ""
+    };
+    format!("{mark}{:.1}", share * 100.0)
+}

@@ -1,0 +1,315 @@
+//! Reports about connect(), bind() and listen().
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::model::{Counters, FailureId, Op, PortOptions, ProcessId, ProcessInfo, SearchId};
+use crate::report::{
+    Cause, CauseCount, FailureReport, Holder, HotLoop, OpCounts, PortBreakdown, SearchReport,
+    errno_name,
+};
+use crate::tracker::ProcessInfos;
+use crate::tracker::calls::{PortCalls, VisibleCalls};
+use crate::tracker::failures::Failure;
+use crate::tracker::hot::{self, Cost, HotRules};
+use crate::tracker::remedy::{self, PortFeatures, Trouble};
+use crate::tracker::searches::SearchActivity;
+
+/// Whether a call is to be shown.
+pub type KeepCall<'a> = dyn Fn(&SearchId, &ProcessInfo) -> bool + 'a;
+
+/// Who occupies a range towards a destination, as looked up for a failure.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RangeUse {
+    /// Held by connections.
+    pub connected: u64,
+    /// Held by TIME_WAIT.
+    pub time_wait: u64,
+    /// Held by sockets that called bind().
+    pub bound: u64,
+    /// Reserved.
+    pub reserved: u64,
+    /// The rest.
+    pub other: u64,
+    /// Who holds most, and how many.
+    pub holders: Vec<(ProcessId, u64)>,
+    /// `CLOCK_MONOTONIC` time of the look, ns.
+    pub at_ns: u64,
+}
+
+/// What the tracker does not have.
+#[derive(Clone, Copy)]
+pub struct CallsInput<'a> {
+    /// What is known about the processes.
+    pub infos: &'a ProcessInfos,
+    /// What to show.
+    pub keep: &'a KeepCall<'a>,
+    /// What the kernel can do.
+    pub features: &'a PortFeatures,
+    /// Who occupies the ranges that failures have found exhausted.
+    pub ranges: &'a HashMap<FailureId, RangeUse>,
+}
+
+impl CallsInput<'_> {
+    fn info(&self, process: ProcessId) -> ProcessInfo {
+        self.infos.get(&process).cloned().unwrap_or_default()
+    }
+
+    fn keeps(&self, id: &SearchId) -> bool {
+        let nobody = ProcessInfo::default();
+        (self.keep)(id, self.infos.get(&id.process).unwrap_or(&nobody))
+    }
+
+    fn comm(&self, process: ProcessId) -> String {
+        self.infos
+            .get(&process)
+            .map_or_else(String::new, |info| info.comm.clone())
+    }
+}
+
+/// The searches of the newest interval, dearest first; `None` when none is visible.
+pub fn searches(calls: &PortCalls, input: &CallsInput<'_>) -> Option<Vec<SearchReport>> {
+    let failed_ns = PortCalls::failed_ns(calls.failures());
+    calls.visible().any().then(|| {
+        calls
+            .searches()
+            .iter()
+            .filter(|activity| input.keeps(&activity.id))
+            .map(|activity| {
+                let failed_ns = failed_ns.get(&activity.id).copied();
+                let cost = hot::cost(activity, failed_ns, calls.interval_ns());
+                search(activity, cost, input)
+            })
+            .collect()
+    })
+}
+
+/// The hot loops of the newest interval, dearest first.
+pub fn hot_loops(calls: &PortCalls, input: &CallsInput<'_>) -> Vec<HotLoop> {
+    let failed_ns = PortCalls::failed_ns(calls.failures());
+    hot(calls.searches(), &failed_ns, calls.interval_ns(), input)
+}
+
+/// The hot loops since attach, dearest first.
+pub fn hot_loops_since_attach(calls: &PortCalls, input: &CallsInput<'_>) -> Vec<HotLoop> {
+    let failed_ns = PortCalls::failed_ns(&calls.failures_since_attach());
+    let activities = calls.searches_since_attach();
+    hot(&activities, &failed_ns, calls.lasting_ns(), input)
+}
+
+fn hot(
+    activities: &[SearchActivity],
+    failed_ns: &HashMap<SearchId, u64>,
+    interval_ns: u64,
+    input: &CallsInput<'_>,
+) -> Vec<HotLoop> {
+    let rules = HotRules::default();
+    activities
+        .iter()
+        .filter(|activity| input.keeps(&activity.id))
+        .filter_map(|activity| {
+            let failed_ns = failed_ns.get(&activity.id).copied();
+            let cost = hot::cost(activity, failed_ns, interval_ns);
+            hot::is_hot(activity, cost, &rules).then(|| HotLoop {
+                search: search(activity, cost, input),
+                meaning: meaning(activity),
+                remedy: remedy::of_search(
+                    &Trouble {
+                        loopback: is_loopback(&activity.id),
+                        ..Trouble::new(activity.id.op, Cause::Other)
+                    },
+                    input.features,
+                ),
+            })
+        })
+        .collect()
+}
+
+fn meaning(activity: &SearchActivity) -> String {
+    let walks = activity.long_walks() * 100.0;
+    let what = match activity.id.op {
+        Op::Connect => "towards this destination",
+        Op::Bind | Op::Listen => "that are free for bind()",
+    };
+    let examined = match activity.candidates_avg() {
+        Some(average) if average >= 2.0 => {
+            format!("each call looks at {average:.0} ports before it finds one or gives up")
+        }
+        _ => "calls walk through ports that are taken".to_owned(),
+    };
+    if walks >= 1.0 {
+        format!(
+            "{examined}; {walks:.0} % of the calls walked at least half of the range: the ports \
+             of the first parity {what} are used up"
+        )
+    } else {
+        format!("{examined}: few ports {what} are left")
+    }
+}
+
+fn search(activity: &SearchActivity, cost: Option<Cost>, input: &CallsInput<'_>) -> SearchReport {
+    let id = &activity.id;
+    SearchReport {
+        pid: id.process.pid,
+        comm: input.comm(id.process),
+        netns: id.netns,
+        op: id.op,
+        dst: id.dst.map(|dst| dst.to_string()),
+        calls: activity.calls,
+        failed: activity.failed,
+        total_ns: (activity.timed > 0).then_some(activity.total_ns),
+        p50_ns: activity.percentile_ns(0.5),
+        p99_ns: activity.percentile_ns(0.99),
+        max_ns: activity.max_ns,
+        max_is_upper_bound: activity.max_is_bound,
+        latency_is_upper_bound: activity.upper_bounds > 0,
+        candidates_avg: activity.candidates_avg(),
+        candidates_max: activity.candidates_max,
+        second_parity: activity.second_parity_share(),
+        cpu_share: cost.map(|cost| cost.share),
+        cpu_share_is_lower_bound: cost.is_some_and(|cost| cost.is_lower_bound),
+        time_waits: activity.time_waits,
+    }
+}
+
+/// The failures of the newest interval, most frequent first.
+pub fn failures(calls: &PortCalls, input: &CallsInput<'_>) -> Vec<FailureReport> {
+    let at_ns = calls.at_ns();
+    listed(calls.failures(), at_ns, input)
+}
+
+/// The failures since attach, most frequent first.
+pub fn failures_since_attach(calls: &PortCalls, input: &CallsInput<'_>) -> Vec<FailureReport> {
+    listed(&calls.failures_since_attach(), calls.at_ns(), input)
+}
+
+fn listed(failures: &[Failure], at_ns: u64, input: &CallsInput<'_>) -> Vec<FailureReport> {
+    failures
+        .iter()
+        .filter(|failure| input.keeps(&failure.id.search))
+        .map(|failure| report(failure, at_ns, input))
+        .collect()
+}
+
+fn report(failure: &Failure, at_ns: u64, input: &CallsInput<'_>) -> FailureReport {
+    let id = &failure.id;
+    let who = id.search.process;
+    let range = input.ranges.get(id);
+    let held = range.map_or(&[] as &[_], |range| range.holders.as_slice());
+    FailureReport {
+        op: id.search.op,
+        errno: errno_name(id.errno),
+        cause: id.cause,
+        pid: who.pid,
+        tid: failure.tid,
+        comm: input.comm(who),
+        netns: id.search.netns,
+        cgroup: input.info(who).cgroup,
+        src: source(failure),
+        dst: id.search.dst.map(|dst| dst.to_string()),
+        port: failure.port,
+        options: options(id.options),
+        range: id.range.map(|(low, high)| [low, high]),
+        search_ns: failure.search_ns(),
+        candidates: failure.candidates(),
+        count: failure.count,
+        breakdown: range.map(|range| PortBreakdown {
+            connected: range.connected,
+            time_wait: range.time_wait,
+            bound: range.bound,
+            reserved: range.reserved,
+            other: range.other,
+            age_s: at_ns.saturating_sub(range.at_ns) as f64 / 1e9,
+        }),
+        holders: held.iter().map(|(process, _)| process.pid).collect(),
+        held_by: held
+            .iter()
+            .map(|(process, count)| Holder {
+                pid: process.pid,
+                comm: input.comm(*process),
+                count: *count,
+            })
+            .collect(),
+        remedy: remedy::of_failure(&trouble(failure, range)),
+    }
+}
+
+fn trouble(failure: &Failure, range: Option<&RangeUse>) -> Trouble {
+    let id = &failure.id;
+    let quarter = |part: fn(&RangeUse) -> u64| {
+        range.map(|range| {
+            let size =
+                range.connected + range.time_wait + range.bound + range.reserved + range.other;
+            part(range).saturating_mul(4) >= size.max(1)
+        })
+    };
+    Trouble {
+        options: id.options,
+        range: id.range,
+        loopback: is_loopback(&id.search),
+        time_wait: quarter(|range| range.time_wait),
+        bound: quarter(|range| range.bound),
+        ..Trouble::new(id.search.op, id.cause)
+    }
+}
+
+fn is_loopback(id: &SearchId) -> bool {
+    id.dst.is_some_and(|dst| dst.ip().is_loopback())
+}
+
+/// As in `ip:port`; an address that bind() did not name is the unspecified one.
+fn source(failure: &Failure) -> Option<String> {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+    let id = &failure.id;
+    let any = match (id.search.op, id.search.family) {
+        (Op::Connect, _) => None,
+        (_, crate::model::Family::V4) => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        (_, crate::model::Family::V6) => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+    };
+    let ip = id.src.or(any)?;
+    Some(SocketAddr::new(ip, failure.port.unwrap_or(0)).to_string())
+}
+
+fn options(options: PortOptions) -> Vec<&'static str> {
+    [
+        (options.reuse_addr, "SO_REUSEADDR"),
+        (options.reuse_port, "SO_REUSEPORT"),
+        (options.no_port, "IP_BIND_ADDRESS_NO_PORT"),
+    ]
+    .into_iter()
+    .filter_map(|(is_set, name)| is_set.then_some(name))
+    .collect()
+}
+
+/// Failures by call and cause.
+pub fn by_cause(failures: &[FailureReport]) -> Vec<CauseCount> {
+    let mut counts: BTreeMap<(Op, Cause), u64> = BTreeMap::new();
+    for failure in failures {
+        let count = counts.entry((failure.op, failure.cause)).or_default();
+        *count = count.saturating_add(failure.count);
+    }
+    counts
+        .into_iter()
+        .map(|((op, cause), count)| CauseCount { op, cause, count })
+        .collect()
+}
+
+/// How often something was counted since `then`, where it is visible.
+pub fn op_counts(
+    visible: VisibleCalls,
+    now: &Counters,
+    then: &Counters,
+    of: impl Fn(&Counters) -> [u64; 3],
+) -> OpCounts {
+    let since = |op: Op| {
+        let at = |counts: [u64; 3]| counts.get(op as usize).copied().unwrap_or(0);
+        visible
+            .sees(op)
+            .then(|| at(of(now)).saturating_sub(at(of(then))))
+    };
+    OpCounts {
+        connect: since(Op::Connect),
+        bind: since(Op::Bind),
+        listen: since(Op::Listen),
+    }
+}

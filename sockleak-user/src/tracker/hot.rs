@@ -1,0 +1,157 @@
+//! Who spends real CPU time in the port search.
+//!
+//! A busy client that finds a port at once is no hot loop, however many connections it makes: a
+//! call costs about a microsecond then, and 20,000 a second already come to some per cent of a
+//! core. So it takes both: CPU time, and searches that walk.
+
+use super::searches::SearchActivity;
+
+/// Thresholds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HotRules {
+    /// Share of one core from which on the search counts as real CPU time.
+    pub cpu_share: f64,
+    /// Ports examined per call from which on a search walks.
+    pub candidates: f64,
+    /// The same where ports are not counted: share of calls that walked half of the range.
+    pub long_walks: f64,
+    /// Where the time of calls is not exact: share of calls that walked half of the range,
+    pub unmeasured_long_walks: f64,
+    /// and so many of them in an interval.
+    pub unmeasured_calls: u64,
+}
+
+impl Default for HotRules {
+    fn default() -> Self {
+        Self {
+            cpu_share: 0.01,
+            candidates: 64.0,
+            long_walks: 0.1,
+            unmeasured_long_walks: 0.5,
+            unmeasured_calls: 100,
+        }
+    }
+}
+
+/// CPU time of a search.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cost {
+    /// Share of one core; above 1 when several threads search.
+    pub share: f64,
+    /// Only calls with an exact time are in it.
+    pub is_lower_bound: bool,
+}
+
+/// Share of a core that a search took in `interval_ns`; `failed_ns` is what is exactly known
+/// about its failed calls. `None` when nothing is.
+pub fn cost(activity: &SearchActivity, failed_ns: Option<u64>, interval_ns: u64) -> Option<Cost> {
+    if interval_ns == 0 {
+        return None;
+    }
+    let (ns, is_lower_bound) = if activity.timed > 0 && activity.upper_bounds == 0 {
+        (activity.total_ns, activity.timed < activity.calls)
+    } else {
+        (failed_ns.filter(|ns| *ns > 0)?, true)
+    };
+    Some(Cost {
+        share: ns as f64 / interval_ns as f64,
+        is_lower_bound,
+    })
+}
+
+/// Whether a search is a hot loop.
+pub fn is_hot(activity: &SearchActivity, cost: Option<Cost>, rules: &HotRules) -> bool {
+    let walks = match activity.candidates_avg() {
+        Some(average) => average >= rules.candidates || activity.long_walks() >= rules.long_walks,
+        None => activity.long_walks() >= rules.long_walks,
+    };
+    let burns = cost.is_some_and(|cost| cost.share >= rules.cpu_share);
+    let unmeasured = activity.timed == 0 || activity.upper_bounds > 0;
+    (walks && burns)
+        || (unmeasured
+            && activity.calls >= rules.unmeasured_calls
+            && activity.long_walks() >= rules.unmeasured_long_walks)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::searches_tests::{counters, search, search_id};
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    fn activity(calls: u64, ns: u64, candidates: u64, second: u64) -> SearchActivity {
+        let mut now = counters(search_id(1));
+        for n in 0..calls {
+            search(&mut now, ns, candidates, n < second);
+        }
+        SearchActivity::between(None, &now)
+    }
+
+    fn hot(activity: &SearchActivity, failed_ns: Option<u64>) -> bool {
+        let cost = cost(activity, failed_ns, S);
+        is_hot(activity, cost, &HotRules::default())
+    }
+
+    #[test]
+    fn a_busy_client_that_finds_ports_at_once_is_not_hot() {
+        let busy = activity(50_000, 1_200, 1, 0);
+        assert!(cost(&busy, None, S).unwrap().share > 0.05);
+        assert!(!hot(&busy, None));
+    }
+
+    #[test]
+    fn the_second_parity_is_hot_as_soon_as_it_costs() {
+        let parity = activity(100, 300_000, 14_200, 100);
+        let cost = cost(&parity, None, S).unwrap();
+        assert!((cost.share - 0.03).abs() < 1e-9 && !cost.is_lower_bound);
+        assert!(hot(&parity, None));
+        assert!(
+            !hot(&activity(2, 300_000, 14_200, 2), None),
+            "0.06 % of a core"
+        );
+    }
+
+    #[test]
+    fn an_upper_bound_is_no_cpu_time() {
+        // Blocking connect() over 50 ms: nearly all of it is waiting.
+        let waiting = SearchActivity {
+            upper_bounds: 100,
+            counted: 0,
+            ..activity(100, 50_000_000, 1, 0)
+        };
+        assert_eq!(cost(&waiting, None, S), None);
+        assert!(!hot(&waiting, None));
+        // What failed is measured exactly, and walked everything.
+        let failing = SearchActivity {
+            failed: 50,
+            ..waiting.clone()
+        };
+        let known = cost(&failing, Some(50 * 500_000), S).unwrap();
+        assert!(known.is_lower_bound && (known.share - 0.025).abs() < 1e-9);
+        assert!(hot(&failing, Some(50 * 500_000)));
+        // Parity is known without the time.
+        let parity = SearchActivity {
+            second_parity: 90,
+            ..waiting
+        };
+        assert!(hot(&parity, None));
+    }
+
+    proptest! {
+        /// Whoever examines few ports per call and stays in the first parity is never accused.
+        #[test]
+        fn short_searches_are_never_hot(
+            calls in 1_u64..2_000, ns in 1_u64..1 << 30, candidates in 1_u64..63,
+            upper in any::<bool>(),
+        ) {
+            let mut found = activity(calls, ns, candidates, 0);
+            if upper {
+                found.upper_bounds = calls;
+            }
+            prop_assert!(!hot(&found, None));
+        }
+    }
+}
