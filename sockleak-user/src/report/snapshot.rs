@@ -135,6 +135,11 @@ pub struct PortsReport {
     /// Held by nobody and not reserved. Connections to other destinations may still share
     /// ports that are not free.
     pub free: u64,
+    /// Neither free nor reserved, at an even distance from the range's first port: connect()
+    /// tries this half first. `None` when the range or the TIME_WAIT ports could not be read.
+    pub first_parity_used: Option<u64>,
+    /// The same at an odd distance: connect() tries this half last, bind(0) first.
+    pub second_parity_used: Option<u64>,
     /// Distinct ports held outside the range (listeners, explicit binds, inherited by accept).
     pub outside: u64,
 }

@@ -61,6 +61,9 @@ fn ports_are_counted_once_per_class_and_free_ones_are_nobodys() {
         listening: 1,
         time_wait: 2,
         free: 5,
+        // 100 and 102; 109. The reserved 101 is nobody's.
+        first_parity_used: Some(2),
+        second_parity_used: Some(1),
         outside: 3,
     };
     assert_eq!(
@@ -76,6 +79,8 @@ fn ports_are_counted_once_per_class_and_free_ones_are_nobodys() {
     let expected = PortsReport {
         time_wait: 4,
         free: 2,
+        first_parity_used: None,
+        second_parity_used: None,
         outside: 2,
         ..expected
     };

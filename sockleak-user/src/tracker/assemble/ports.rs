@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::NamespacePorts;
 use crate::report::PortsReport;
+use crate::tracker::Range;
 use crate::tracker::census::Census;
 use crate::tracker::ports::{NamespaceUse, PortSet};
 
@@ -35,9 +36,8 @@ pub fn port_reports(census: &Census, namespaces: &[NamespacePorts]) -> Vec<Ports
 }
 
 fn ports(held: &NamespaceUse, settings: &NamespacePorts) -> PortsReport {
-    let (lo, hi) = settings.range;
-    let range = (lo, hi);
-    let size = u64::from(hi).saturating_sub(u64::from(lo)) + u64::from(hi >= lo);
+    let range = Range::from(settings.range);
+    let ends = settings.range;
     let reserved: PortSet = settings.reserved.iter().copied().collect();
     let time_wait: PortSet = settings
         .time_wait
@@ -50,25 +50,33 @@ fn ports(held: &NamespaceUse, settings: &NamespacePorts) -> PortsReport {
     for set in [&held.bound, &held.connected, &held.listening, &time_wait] {
         taken.union_with(set);
     }
-    let outside = taken.len() as u64 - taken.count_in(range);
+    let outside = taken.len() as u64 - taken.count_in(ends);
+    let used = |first| {
+        let in_half = |port: &u16| range.contains(*port) && range.is_first_parity(*port) == first;
+        let ports = taken.iter().filter(|port| !reserved.contains(*port));
+        is_listed.then(|| ports.filter(in_half).count() as u64)
+    };
+    let (first_parity_used, second_parity_used) = (used(true), used(false));
     taken.union_with(&reserved);
-    let free = size - taken.count_in(range);
+    let free = range.size() - taken.count_in(ends);
     let (time_wait, free) = if is_listed {
-        (time_wait.count_in(range), free)
+        (time_wait.count_in(ends), free)
     } else {
-        let ports = settings.time_wait_count.min(size);
+        let ports = settings.time_wait_count.min(range.size());
         (ports, free.saturating_sub(ports))
     };
     PortsReport {
         netns: settings.netns,
-        range: Some([lo, hi]),
-        size,
-        reserved: reserved.count_in(range),
-        bound: held.bound.count_in(range),
-        connected: held.connected.count_in(range),
-        listening: held.listening.count_in(range),
+        range: Some([range.low, range.high]),
+        size: range.size(),
+        reserved: reserved.count_in(ends),
+        bound: held.bound.count_in(ends),
+        connected: held.connected.count_in(ends),
+        listening: held.listening.count_in(ends),
         time_wait,
         free,
+        first_parity_used,
+        second_parity_used,
         outside,
     }
 }

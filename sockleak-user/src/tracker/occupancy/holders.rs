@@ -74,7 +74,7 @@ impl PortHolders {
                 | SocketClass::CloseWait
                 | SocketClass::Closing => Use::Connected,
             },
-            bucket: None,
+            bucket: socket.port_bound,
         };
         self.holders.push(holder);
     }
