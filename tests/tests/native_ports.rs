@@ -267,7 +267,7 @@ impl Truth {
     fn half_used(&self, first: bool, used: impl Fn(u16) -> bool) -> u64 {
         let low = self.range.0;
         self.count(|port| {
-            ((port - low) % 2 == 0) == first && !self.reserved.contains(&port) && used(port)
+            (port - low).is_multiple_of(2) == first && !self.reserved.contains(&port) && used(port)
         })
     }
 }
