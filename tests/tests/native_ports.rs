@@ -6,13 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_ipv6_v6only, set_socket_linger};
+use rustix::net::sockopt::{set_ipv6_v6only, set_socket_linger, set_socket_reuseaddr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::UnshareFlags;
 use serde_json::{Value, json};
@@ -27,8 +30,16 @@ fn is_root() -> bool {
     root
 }
 
+/// A child that a neighbouring test starts has this process's descriptors until it executes its
+/// program, and would be found to hold them.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs `inside` on a thread with a network namespace of its own.
 fn in_new_namespace(inside: impl FnOnce() + Send + 'static) {
+    let _alone = alone();
     let thread = std::thread::spawn(|| {
         // SAFETY: only CLONE_NEWNET is passed; the descriptor table stays shared.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.expect("unshare");
@@ -279,6 +290,8 @@ fn knows_buckets(at: Addresses) -> bool {
     let _client = TcpStream::connect(at.a).expect("connect");
     let report = ports(&[]);
     let known = !report["bound_connected"].is_null();
+    // The iterator sees it on every kernel; /proc on none.
+    assert_eq!(known, report["method"] == "bpf", "{report}");
     let limits = report["limits"].to_string();
     assert_eq!(limits.contains("bound before"), !known, "{report}");
     drop(listener);
@@ -426,9 +439,8 @@ fn compare(report: &Value, scene: &Scene, to: SocketAddr, knows_buckets: bool) {
     }
 }
 
-/// bind() and connect() until they fail: the room was what the report said.
-fn try_out(scene: &Scene, report: &Value, to: SocketAddr) {
-    let at = scene.at;
+/// Sockets that bind() to port 0 gets until it fails.
+fn bind_all(at: Addresses) -> Vec<OwnedFd> {
     let mut bound = Vec::new();
     loop {
         let socket = at.socket();
@@ -439,25 +451,34 @@ fn try_out(scene: &Scene, report: &Value, to: SocketAddr) {
             Ok(()) => bound.push(socket),
             Err(error) => {
                 assert_eq!(error, Errno::ADDRINUSE);
-                break;
+                return bound;
             }
         }
     }
-    assert_eq!(report["bind_free"], bound.len(), "bind() to port 0");
-    drop(bound);
+}
+
+/// Sockets that connect() gets until it fails; closing them leaves nothing behind.
+fn connect_all(at: Addresses, to: SocketAddr) -> Vec<OwnedFd> {
     let mut clients = Vec::new();
     loop {
         let socket = at.socket();
-        // So that closing leaves nothing behind.
-        set_socket_linger(&socket, Some(std::time::Duration::ZERO)).expect("SO_LINGER");
+        set_socket_linger(&socket, Some(Duration::ZERO)).expect("SO_LINGER");
         match rustix::net::connect(&socket, &to) {
             Ok(()) => clients.push(socket),
             Err(error) => {
                 assert_eq!(error, Errno::ADDRNOTAVAIL);
-                break;
+                return clients;
             }
         }
     }
+}
+
+/// The room is what the report says.
+fn try_out(scene: &Scene, report: &Value, to: SocketAddr) {
+    let bound = bind_all(scene.at);
+    assert_eq!(report["bind_free"], bound.len(), "bind() to port 0");
+    drop(bound);
+    let clients = connect_all(scene.at, to);
     assert_eq!(report["to"]["free"], clients.len(), "connect() to {to}");
 }
 
@@ -516,6 +537,153 @@ fn ipv6() {
     }
 }
 
+const NARROW: (u16, u16) = (43_000, 43_009);
+
+fn narrow(at: Addresses, range: (u16, u16)) -> TcpListener {
+    set("ip_local_port_range", &format!("{} {}", range.0, range.1));
+    at.listener(at.a.port()).into()
+}
+
+/// INCIDENTS D: bind() with SO_REUSEADDR of a port that a connection uses takes the port from
+/// every connect(), on kernels up to 6.12 also when the thief is gone.
+#[test]
+fn a_stolen_port_is_missing_as_long_as_the_kernel_says() {
+    if !is_root() {
+        return;
+    }
+    in_new_namespace(|| {
+        let at = Addresses::new(AddressFamily::INET);
+        if !knows_buckets(at) {
+            eprintln!("SKIP: stolen ports: the kernel cannot be asked for them");
+            return;
+        }
+        let _a = narrow(at, NARROW);
+        let b: TcpListener = at.listener(at.b.port()).into();
+        let victim = at.socket();
+        set_socket_reuseaddr(&victim, true).expect("SO_REUSEADDR");
+        rustix::net::connect(&victim, &at.b).expect("connect");
+        let (_child, _) = b.accept().expect("accept");
+        let port = local_port(&victim);
+        let to = at.a.to_string();
+        let look = || {
+            let report = ports(&["--to", &to]);
+            let room = connect_all(at, at.a).len();
+            assert_eq!(report["to"]["free"], room, "{report}");
+            room
+        };
+        assert_eq!(look(), 10, "B's connection is not in the way to A");
+        let thief = at.socket();
+        set_socket_reuseaddr(&thief, true).expect("SO_REUSEADDR");
+        rustix::net::bind(&thief, &SocketAddr::new(at.own, port)).expect("bind");
+        assert_eq!(look(), 9);
+        drop(thief);
+        let after = look();
+        eprintln!("when the thief is gone, {after} of 10 ports are there");
+    });
+}
+
+/// tcp_tw_reuse lets connect() take over what is old enough.
+#[test]
+fn time_wait_is_taken_over_as_often_as_the_report_says() {
+    if !is_root() {
+        return;
+    }
+    in_new_namespace(|| {
+        let mut scene = Scene {
+            at: Addresses::new(AddressFamily::INET),
+            truth: Truth::default(),
+            kept: Vec::new(),
+            a: narrow(Addresses::new(AddressFamily::INET), NARROW),
+            b: Addresses::new(AddressFamily::INET).listener(81).into(),
+        };
+        let (at, to) = (scene.at, scene.at.a.to_string());
+        for _ in 0..6 {
+            scene.leave_waiting(at.a);
+        }
+        for (reuse, timestamps, expected) in [("0", "1", 0), ("1", "0", 0), ("2", "1", 6)] {
+            set("tcp_tw_reuse", reuse);
+            set("tcp_timestamps", timestamps);
+            // By their own clock they are old enough at some time.
+            let report = loop {
+                let report = ports(&["--to", &to]);
+                assert_eq!(report["to"]["time_wait"], 6, "they are over");
+                let reusable = report["to"]["time_wait_reusable"].as_u64().expect("known");
+                if reusable >= expected {
+                    break report;
+                }
+            };
+            let towards = &report["to"];
+            assert_eq!(
+                (&towards["time_wait"], &towards["free"]),
+                (&json!(6), &json!(4))
+            );
+            assert_eq!(towards["time_wait_reusable"], expected);
+            if timestamps == "1" {
+                let room = connect_all(at, at.a).len();
+                assert_eq!(room as u64, 4 + expected, "tcp_tw_reuse={reuse}");
+            }
+        }
+    });
+}
+
+/// Ports of sockets without a descriptor: closed with data on the way.
+#[test]
+fn ports_that_nobody_holds_are_counted_as_such() {
+    if !is_root() {
+        return;
+    }
+    in_new_namespace(|| {
+        let at = Addresses::new(AddressFamily::INET6);
+        let a = narrow(at, NARROW);
+        let mut orphans: Vec<_> = (0..3)
+            .map(|_| TcpStream::connect(at.a).expect("connect"))
+            .collect();
+        let children: Vec<_> = (0..3).map(|_| a.accept().expect("accept")).collect();
+        let waiting = TcpStream::connect(at.a).expect("connect");
+        let to = at.a.to_string();
+        let look = || {
+            let report = ports(&["--to", &to]);
+            let counts =
+                ["unowned", "connected", "time_wait", "free"].map(|name| report[name].clone());
+            assert_eq!(report["to"]["connected"], 4, "{report}");
+            (counts, report["holders"][0]["connected"].clone())
+        };
+        assert_eq!(look(), ([0, 4, 0, 6].map(|n| json!(n)), json!(4)));
+        // The peer does not read, so the rest of it cannot be sent when they are closed.
+        for client in &mut orphans {
+            client.set_nonblocking(true).expect("O_NONBLOCK");
+            while client.write(&[0; 1 << 16]).is_ok() {}
+        }
+        drop(orphans);
+        assert_eq!(look(), ([3, 4, 0, 6].map(|n| json!(n)), json!(1)));
+        drop((children, waiting));
+    });
+}
+
+/// One search of a range with an odd number of ports leaves out its first or its last port.
+#[test]
+fn the_ends_of_an_odd_range_come_with_a_warning() {
+    if !is_root() {
+        return;
+    }
+    in_new_namespace(|| {
+        let at = Addresses::new(AddressFamily::INET);
+        let (low, high) = (43_000, 43_004);
+        let _a = narrow(at, (low, high));
+        for (left, warns) in [(low, true), (high, true), (low + 1, false)] {
+            let others = (low..=high).filter(|port| *port != left);
+            let held: Vec<_> = others.map(|port| at.bound(at.any, port)).collect();
+            let report = ports(&["--to", &at.a.to_string()]);
+            assert_eq!(report["to"]["free"], 1);
+            let warned = report["limits"].to_string().contains("odd number of ports");
+            assert_eq!(warned, warns, "{report}");
+            let got = connect_all(at, at.a).len();
+            assert!(got == 1 || got == 0 && warns, "port {left}: {got}");
+            drop(held);
+        }
+    });
+}
+
 /// INCIDENTS A: 12,036 ports in use where the range has 12,001, and nobody knew which the others
 /// were.
 #[test]
@@ -523,6 +691,7 @@ fn more_ports_than_the_range_has() {
     if !is_root() {
         return;
     }
+    let _alone = alone();
     let launcher = Launcher::program(Path::new(env!("CARGO_BIN_EXE_workload")));
     let scenario = find("bound-leak").expect("known");
     let mut running = scenario.start(&launcher).expect("start");
