@@ -64,9 +64,12 @@ impl HookPlan {
         Self::joined(self.rejected.iter())
     }
 
-    /// The reasons why nothing better than the best candidate is tried.
+    /// The reasons why nothing better than the best candidate is tried. That the same backend
+    /// goes another way on another kernel is none.
     pub fn passed_over(&self) -> Option<String> {
-        Self::joined(self.rejected.iter().filter(|rejected| rejected.preferred))
+        let chosen = self.candidates.first().map(|variant| variant.backend);
+        let worse = |rejected: &&Rejected| rejected.preferred && Some(rejected.backend) != chosen;
+        Self::joined(self.rejected.iter().filter(worse))
     }
 
     fn joined<'a>(rejected: impl Iterator<Item = &'a Rejected>) -> Option<String> {
