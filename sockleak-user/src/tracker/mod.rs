@@ -31,6 +31,8 @@ mod assemble_tests;
 #[cfg(test)]
 mod census_tests;
 #[cfg(test)]
+mod port_use_tests;
+#[cfg(test)]
 mod searches_tests;
 #[cfg(test)]
 mod testing;

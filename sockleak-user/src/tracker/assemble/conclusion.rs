@@ -14,6 +14,8 @@ pub(super) fn conclusion(report: &OccupancyReport) -> String {
         Some(to) => sentences.push(towards(report, to)),
         None => sentences.push(range(report)),
     }
+    sentences.extend(mostly_time_wait(report));
+    sentences.extend(bound_first(report));
     sentences.extend(in_use(report));
     let most = report.holders.first();
     if let Some(most) = most.filter(|most| held(most) > 0 && held(most) * 2 > used(report)) {
@@ -57,8 +59,8 @@ fn towards(report: &OccupancyReport, to: &TowardsReport) -> String {
             "{whither} fails with EADDRNOTAVAIL: none of the {size} of the range is left ({parts})."
         ),
         (free, _) if to.first_parity_used >= to.first_parity_size => format!(
-            "{whither} can still take {} of {size}, all in the half that it tries last: each call \
-             first walks {} in vain.",
+            "{whither} can still take {} of {size}, all in the half that it tries last ({parts}): \
+             each call first walks {} in vain.",
             count(free),
             counted(to.first_parity_size, "port"),
         ),
@@ -70,6 +72,41 @@ fn towards(report: &OccupancyReport, to: &TowardsReport) -> String {
             format!("{whither} can still take {} of {size}{why}.", count(free))
         }
     }
+}
+
+/// What to expect when TIME_WAIT is most of what is taken, and much is.
+fn mostly_time_wait(report: &OccupancyReport) -> Option<String> {
+    let (waiting, taken) = match &report.to {
+        Some(to) => (to.time_wait, to.used),
+        None => (report.time_wait, used(report)),
+    };
+    let much = taken * 2 > report.size - report.reserved && waiting * 2 > taken;
+    much.then(|| {
+        format!(
+            "TIME_WAIT lasts 60 s: towards one destination the range sustains {} new connections \
+             per second while this side closes first.",
+            count(report.sustained_per_s as u64),
+        )
+    })
+}
+
+/// Ports that are lost to every destination because of a bind() before connect().
+fn bound_first(report: &OccupancyReport) -> Option<String> {
+    let ports = report.bound_connected.filter(|ports| *ports > 0)?;
+    let who = (report.holders.iter())
+        .filter(|holder| holder.connected_bound > Some(0))
+        .max_by_key(|holder| holder.connected_bound)
+        .map_or(String::new(), |holder| {
+            let most = holder.connected_bound.unwrap_or(0);
+            let name = named(&holder.comm, holder.pid);
+            format!(", {} of them of {name}", count(most))
+        });
+    let of = counted(ports, "port");
+    let has = if ports == 1 { "has" } else { "have" };
+    Some(format!(
+        "{of} {has} connections on ports that somebody called bind() for{who}: no other connect() \
+         can share these, wherever it goes.",
+    ))
 }
 
 fn range(report: &OccupancyReport) -> String {
