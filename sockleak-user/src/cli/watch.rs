@@ -19,8 +19,8 @@ use super::{
 use crate::{
     decode::{self, Event},
     engine::{Sampled, Session, Settings, timestamp},
-    model::{Cause, Filter, Op, Subject},
-    report::{Body, EventReport, FailureReport, Report, SearchOutcome, errno_name},
+    model::{Filter, Subject},
+    report::{Body, EventReport, Report, SearchOutcome, errno_name},
     source::ring::RECORD,
 };
 
@@ -131,6 +131,7 @@ fn report_interval(
         interval,
         failures,
         hot_loops,
+        pressures,
         leaks,
     } = session.sample()?;
     let mut print = |body| printer.print(&Report::new(timestamp(), body));
@@ -140,14 +141,26 @@ fn report_interval(
         Format::Json => usize::MAX,
         Format::Plain { .. } => config.top,
     };
-    for mut failure in failures.into_iter().take(shown) {
-        if config.format != Format::Json && !explained.first_time(&failure) {
-            failure.remedy.clear();
+    let mut brief = |subject: String, remedy: &mut Vec<String>| {
+        if config.format != Format::Json && !explained.first_time(subject) {
+            remedy.clear();
         }
+    };
+    for mut failure in failures.into_iter().take(shown) {
+        let subject = format!("{} {:?} {:?}", failure.pid, failure.op, failure.cause);
+        brief(subject, &mut failure.remedy);
         print(Body::Failure(failure))?;
     }
-    for hot in hot_loops.into_iter().take(config.top) {
+    for mut hot in hot_loops.into_iter().take(config.top) {
+        let search = &hot.search;
+        let subject = format!("{} {:?} {:?} hot", search.pid, search.op, search.dst);
+        brief(subject, &mut hot.remedy);
         print(Body::HotLoop(hot))?;
+    }
+    for mut pressure in pressures.into_iter().take(config.top) {
+        let subject = format!("{} {} soon", pressure.netns, pressure.dst);
+        brief(subject, &mut pressure.remedy);
+        print(Body::Pressure(pressure))?;
     }
     for leak in leaks.into_iter().take(config.top) {
         print(Body::Leak(leak))?;
@@ -155,20 +168,20 @@ fn report_interval(
     Ok(())
 }
 
-/// Failures whose remedy people have been told: it is not repeated in every interval. The last
-/// report has them all.
+/// What people have been told how to remedy: that is not repeated in every interval. The last
+/// report has it all.
 #[derive(Default)]
-struct Explained(HashSet<(u32, Op, Cause)>);
+struct Explained(HashSet<String>);
 
 impl Explained {
-    /// Enough for a page; whatever comes after is told again.
+    /// Whatever comes after so many is told again.
     const MOST: usize = 1024;
 
-    fn first_time(&mut self, failure: &FailureReport) -> bool {
+    fn first_time(&mut self, subject: String) -> bool {
         if self.0.len() >= Self::MOST {
             self.0.clear();
         }
-        self.0.insert((failure.pid, failure.op, failure.cause))
+        self.0.insert(subject)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     kernel::Facts,
     model::{FailureId, Filter, ProcessInfo, SearchId, Subject},
     probe::{
-        Attached,
+        Attached, Backend, Hook,
         facts::{CHECK_ESTABLISHED, LOCAL_PORT_RANGE},
     },
     source::{
@@ -36,15 +36,17 @@ pub fn features(facts: &Facts) -> PortFeatures {
 
 /// Which calls there are hooks for.
 pub fn visible(attached: &Attached) -> VisibleCalls {
-    let sees = |name: &str| {
-        attached
-            .outcomes()
-            .iter()
-            .any(|outcome| outcome.hook.name() == name && outcome.served.is_some())
+    let backend = |hook: Hook| {
+        let mut outcomes = attached.outcomes().iter();
+        let outcome = outcomes.find(|outcome| outcome.hook == hook)?;
+        outcome.served.map(|variant| variant.backend)
     };
+    let bind = backend(Hook::Bind);
     VisibleCalls {
-        connect: sees("connect"),
-        bind: sees("bind"),
+        connect: backend(Hook::Connect).is_some(),
+        bind: bind.is_some(),
+        // There is no tracepoint in the search for bind(): it is told from the system call.
+        only_failed_binds: bind == Some(Backend::Tracepoint),
     }
 }
 

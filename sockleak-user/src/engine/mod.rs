@@ -15,6 +15,7 @@ mod namespaces;
 pub mod occupancy;
 mod ports;
 mod session;
+mod shortage;
 mod snapshot;
 
 pub use clock::timestamp;

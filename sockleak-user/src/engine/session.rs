@@ -1,7 +1,7 @@
 //! `watch` without its output: attach, sample, finish.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     thread,
     time::Duration,
 };
@@ -16,16 +16,17 @@ use super::{
     hidden::Shown,
     look::{Look, Way, look},
     names, namespaces,
+    shortage::Shortage,
     snapshot::shows,
 };
 use crate::{
     enrich::{boot, processes::Processes},
     kernel::Facts,
-    model::{
-        Counters, FailureId, Filter, NamespacePorts, ProcessId, ProcessInfo, SearchId, Sockstat,
-    },
+    model::{Counters, Filter, NamespacePorts, ProcessId, ProcessInfo, SearchId, Sockstat},
     probe::{Attached, Hook, LoadOptions, Plan, coverage},
-    report::{EndReport, FailureReport, HotLoop, IntervalReport, Leak, Loss, StartReport},
+    report::{
+        EndReport, FailureReport, HotLoop, IntervalReport, Leak, Loss, PressureReport, StartReport,
+    },
     source::{
         kernel_maps::{KernelMaps, Processes as KernelProcesses},
         limits,
@@ -33,8 +34,8 @@ use crate::{
         sockstat,
     },
     tracker::{
-        self, Baseline, CallsInput, CallsReading, Config, EndInput, Hidden, IntervalInput,
-        PortFeatures, ProcessInfos, RangeUse, Sample, Selection, Surroundings, Tracker,
+        self, Baseline, CallsReading, Config, EndInput, Hidden, IntervalInput, PortHolders,
+        ProcessInfos, Sample, Selection, Surroundings, Tracker,
     },
 };
 
@@ -79,8 +80,7 @@ pub struct Session {
     inventory_gaps: Vec<String>,
     ports: Vec<NamespacePorts>,
     hidden: Option<Hidden>,
-    features: PortFeatures,
-    ranges: HashMap<FailureId, RangeUse>,
+    shortage: Shortage,
     boot_unix_ns: u64,
     #[cfg(feature = "bpf-log")]
     _bpf_log: Option<super::bpf_log::BpfLog>,
@@ -95,6 +95,8 @@ pub struct Sampled {
     pub failures: Vec<FailureReport>,
     /// Who spends CPU time in the port search, dearest first.
     pub hot_loops: Vec<HotLoop>,
+    /// Destinations towards which ports get scarce, most calls first.
+    pub pressures: Vec<PressureReport>,
     /// Leaks that are known now, worst first.
     pub leaks: Vec<Leak>,
 }
@@ -161,8 +163,7 @@ impl Session {
             inventory_gaps: Vec::new(),
             ports: Vec::new(),
             hidden: None,
-            features: calls::features(facts),
-            ranges: HashMap::new(),
+            shortage: Shortage::new(facts),
             boot_unix_ns: u64::try_from(boot::boot_unix_ns()).unwrap_or(0),
             #[cfg(feature = "bpf-log")]
             _bpf_log: bpf_log,
@@ -196,7 +197,7 @@ impl Session {
         let keep = |process: ProcessId, info: &ProcessInfo| shows(&settings.filter, process, info);
         let keep_call =
             |id: &SearchId, info: &ProcessInfo| calls::passes(&settings.filter, id, info);
-        let calls = self.calls_input(&infos, &keep_call);
+        let calls = self.shortage.input(&infos, &keep_call);
         let input = IntervalInput {
             infos: &infos,
             boot_unix_ns: self.boot_unix_ns,
@@ -212,21 +213,9 @@ impl Session {
             interval: tracker::interval(&self.tracker, input),
             failures: tracker::failures(self.tracker.calls(), &calls),
             hot_loops: tracker::hot_loops(self.tracker.calls(), &calls),
+            pressures: tracker::pressures(self.shortage.pressures(), &calls),
             leaks,
         })
-    }
-
-    fn calls_input<'a>(
-        &'a self,
-        infos: &'a ProcessInfos,
-        keep: &'a tracker::KeepCall<'a>,
-    ) -> CallsInput<'a> {
-        CallsInput {
-            infos,
-            keep,
-            features: &self.features,
-            ranges: &self.ranges,
-        }
     }
 
     /// Makes the next sample look at all descriptors, however dear the last look was.
@@ -249,7 +238,7 @@ impl Session {
         let keep_call =
             |id: &SearchId, info: &ProcessInfo| calls::passes(&settings.filter, id, info);
         let input = EndInput {
-            calls: self.calls_input(&infos, &keep_call),
+            calls: self.shortage.input(&infos, &keep_call),
             infos: &infos,
             boot_unix_ns: self.boot_unix_ns,
             selection: Selection {
@@ -299,6 +288,7 @@ impl Session {
         };
         let mut infos = names::infos(&mut self.processes, census, &counters, reading.at_ns);
         names::callers(&mut self.processes, self.tracker.calls(), &mut infos);
+        self.shortage.look(self.tracker.calls(), &infos);
         if let Some(census) = census
             && with_inventory
         {
@@ -360,6 +350,8 @@ impl Session {
             netns: self.settings.filter.netns,
             ..Filter::default()
         };
+        let wanted = self.tracker.calls().visible().any();
+        let mut holders = PortHolders::default();
         let Look {
             inventory,
             incomplete,
@@ -367,6 +359,9 @@ impl Session {
             took_ns,
             ..
         } = look(Way::best(&mut self.attached), &filter, |socket, _| {
+            if wanted {
+                holders.add(socket);
+            }
             if let Some(shown) = &mut shown {
                 shown.add(socket);
             }
@@ -375,6 +370,7 @@ impl Session {
         self.cadence.took(inventory.at_ns, took_ns);
         self.undecodable += undecodable;
         self.inventory_gaps = incomplete;
+        self.shortage.see(holders);
         Ok(inventory)
     }
 

@@ -35,7 +35,7 @@ pub struct SearchReport {
     pub max_is_upper_bound: bool,
     /// The times contain more than the search for some calls: they are upper bounds.
     pub latency_is_upper_bound: bool,
-    /// Ports examined per call; `None` when they cannot be counted.
+    /// Ports examined per call, over the calls where they can be counted; `None` without any.
     pub candidates_avg: Option<f64>,
     /// Most ports examined in one call; `None` when not known for this interval.
     pub candidates_max: Option<u64>,
@@ -80,6 +80,8 @@ pub struct PressureReport {
     pub time_wait: Option<u64>,
     /// The rest.
     pub free: Option<u64>,
+    /// How long before the report the room was looked at, seconds; `None` without a look.
+    pub age_s: Option<f64>,
     /// How `used` grows, ports per second; `None` before it was seen to grow.
     pub rate_per_s: Option<f64>,
     /// Seconds until none is free at that rate.

@@ -15,6 +15,8 @@ pub struct VisibleCalls {
     pub connect: bool,
     /// bind() and listen().
     pub bind: bool,
+    /// Of bind() and listen() only those that fail are seen: the number of all is not known.
+    pub only_failed_binds: bool,
 }
 
 impl VisibleCalls {
@@ -24,6 +26,11 @@ impl VisibleCalls {
             Op::Connect => self.connect,
             Op::Bind | Op::Listen => self.bind,
         }
+    }
+
+    /// Whether every call of this kind is counted, not only those that fail.
+    pub fn counts(self, op: Op) -> bool {
+        self.sees(op) && (op == Op::Connect || !self.only_failed_binds)
     }
 
     /// Some call is visible.

@@ -60,13 +60,22 @@ pub fn cost(activity: &SearchActivity, failed_ns: Option<u64>, interval_ns: u64)
 }
 
 /// Whether a search is a hot loop.
-pub fn is_hot(activity: &SearchActivity, cost: Option<Cost>, rules: &HotRules) -> bool {
-    let walks = match activity.candidates_avg() {
-        Some(average) => average >= rules.candidates || activity.long_walks() >= rules.long_walks,
-        None => activity.long_walks() >= rules.long_walks,
-    };
+pub fn is_hot(
+    activity: &SearchActivity,
+    cost: Option<Cost>,
+    interval_ns: u64,
+    rules: &HotRules,
+) -> bool {
+    // Some backends count the ports of failed calls only, which examine all.
+    let are_counted = activity.counted.saturating_mul(2) >= activity.calls;
+    let average = activity.candidates_avg().filter(|_| are_counted);
+    let walks = average.is_some_and(|average| average >= rules.candidates)
+        || activity.long_walks() >= rules.long_walks;
     let burns = cost.is_some_and(|cost| cost.share >= rules.cpu_share);
-    let unmeasured = activity.timed == 0 || activity.upper_bounds > 0;
+    // Where the times are upper bounds, their sum is one too.
+    let at_most = activity.total_ns as f64 / interval_ns.max(1) as f64;
+    let may_burn = activity.timed < activity.calls || at_most >= rules.cpu_share;
+    let unmeasured = (activity.timed == 0 || activity.upper_bounds > 0) && may_burn;
     (walks && burns)
         || (unmeasured
             && activity.calls >= rules.unmeasured_calls
@@ -92,7 +101,7 @@ mod tests {
 
     fn hot(activity: &SearchActivity, failed_ns: Option<u64>) -> bool {
         let cost = cost(activity, failed_ns, S);
-        is_hot(activity, cost, &HotRules::default())
+        is_hot(activity, cost, S, &HotRules::default())
     }
 
     #[test]
@@ -122,7 +131,11 @@ mod tests {
             counted: 0,
             ..activity(100, 50_000_000, 1, 0)
         };
-        assert_eq!(cost(&waiting, None, S), None);
+        assert_eq!(
+            cost(&waiting, None, S),
+            None,
+            "5 cores at most, but of what?"
+        );
         assert!(!hot(&waiting, None));
         // What failed is measured exactly, and walked everything.
         let failing = SearchActivity {
@@ -138,6 +151,12 @@ mod tests {
             ..waiting
         };
         assert!(hot(&parity, None));
+        // A small range: even the upper bounds come to nothing.
+        let small = SearchActivity {
+            total_ns: 1_112_172,
+            ..parity
+        };
+        assert!(!hot(&small, None));
     }
 
     proptest! {

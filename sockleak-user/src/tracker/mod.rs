@@ -16,6 +16,7 @@ mod idle;
 mod latencies;
 mod occupancy;
 mod ports;
+mod pressure;
 mod readings;
 mod reconcile;
 mod remedy;
@@ -33,6 +34,8 @@ mod census_tests;
 #[cfg(test)]
 mod port_use_tests;
 #[cfg(test)]
+mod pressure_tests;
+#[cfg(test)]
 mod searches_tests;
 #[cfg(test)]
 mod testing;
@@ -46,8 +49,8 @@ use std::collections::HashMap;
 pub use accounts::{Account, Accounts, Activity};
 pub use assemble::{
     CallsInput, EndInput, IntervalInput, Keep, KeepCall, OccupancyInput, RangeUse, Selection,
-    SnapshotInput, end, failures, hot_loops, interval, port_reports, port_use, process_reports,
-    snapshot, sockstat_report,
+    SnapshotInput, end, failures, hot_loops, interval, port_reports, port_use, pressures,
+    process_reports, snapshot, sockstat_report,
 };
 pub use calls::{CallsReading, PortCalls, TupleOwner, VisibleCalls};
 pub use census::{Census, CensusLimits, Holding, Totals};
@@ -60,6 +63,7 @@ pub use occupancy::{
     PortHolders, Range, Room,
 };
 pub use ports::{NamespaceUse, PortSet};
+pub use pressure::{Pressures, RoomLook, Route, Warning};
 pub use reconcile::{Balance, Baseline, Hidden, Residue, moved, residue};
 pub use remedy::{PortFeatures, Trouble};
 pub use searches::{SearchActivity, Searches};

@@ -52,6 +52,10 @@ fn room(pressure: &PressureReport) -> Option<String> {
     let free = pressure
         .free
         .map_or(String::new(), |free| format!("; {} left", count(free)));
+    let age = pressure
+        .age_s
+        .filter(|age| *age >= 1.0)
+        .map_or(String::new(), |age| format!(" {} ago", duration(age)));
     let pace = pressure.rate_per_s.map_or(String::new(), |rate| {
         format!(", {rate:.1} fewer each second")
     });
@@ -59,7 +63,7 @@ fn room(pressure: &PressureReport) -> Option<String> {
         .eta_s
         .map_or(String::new(), |eta| format!(": none in {}", duration(eta)));
     Some(format!(
-        "{} of {}{range} used{waiting}{free}{pace}{wall}",
+        "{} of {}{range} used{age}{waiting}{free}{pace}{wall}",
         count(used),
         counted(size, "port")
     ))

@@ -59,7 +59,8 @@ impl CallsInput<'_> {
         (self.keep)(id, self.infos.get(&id.process).unwrap_or(&nobody))
     }
 
-    fn comm(&self, process: ProcessId) -> String {
+    /// Name of a process; empty when it has none.
+    pub fn comm(&self, process: ProcessId) -> String {
         self.infos
             .get(&process)
             .map_or_else(String::new, |info| info.comm.clone())
@@ -85,36 +86,49 @@ pub fn searches(calls: &PortCalls, input: &CallsInput<'_>) -> Option<Vec<SearchR
 
 /// The hot loops of the newest interval, dearest first.
 pub fn hot_loops(calls: &PortCalls, input: &CallsInput<'_>) -> Vec<HotLoop> {
-    let failed_ns = PortCalls::failed_ns(calls.failures());
-    hot(calls.searches(), &failed_ns, calls.interval_ns(), input)
+    hot(
+        calls.searches(),
+        calls.failures(),
+        calls.interval_ns(),
+        input,
+    )
 }
 
 /// The hot loops since attach, dearest first.
 pub fn hot_loops_since_attach(calls: &PortCalls, input: &CallsInput<'_>) -> Vec<HotLoop> {
-    let failed_ns = PortCalls::failed_ns(&calls.failures_since_attach());
-    let activities = calls.searches_since_attach();
-    hot(&activities, &failed_ns, calls.lasting_ns(), input)
+    hot(
+        &calls.searches_since_attach(),
+        &calls.failures_since_attach(),
+        calls.lasting_ns(),
+        input,
+    )
 }
 
 fn hot(
     activities: &[SearchActivity],
-    failed_ns: &HashMap<SearchId, u64>,
+    failures: &[Failure],
     interval_ns: u64,
     input: &CallsInput<'_>,
 ) -> Vec<HotLoop> {
     let rules = HotRules::default();
+    let failed_ns = PortCalls::failed_ns(failures);
+    let ranges: HashMap<SearchId, (u16, u16)> = failures
+        .iter()
+        .filter_map(|failure| Some((failure.id.search, failure.id.range?)))
+        .collect();
     activities
         .iter()
         .filter(|activity| input.keeps(&activity.id))
         .filter_map(|activity| {
             let failed_ns = failed_ns.get(&activity.id).copied();
             let cost = hot::cost(activity, failed_ns, interval_ns);
-            hot::is_hot(activity, cost, &rules).then(|| HotLoop {
+            hot::is_hot(activity, cost, interval_ns, &rules).then(|| HotLoop {
                 search: search(activity, cost, input),
                 meaning: meaning(activity),
                 remedy: remedy::of_search(
                     &Trouble {
                         loopback: is_loopback(&activity.id),
+                        range: ranges.get(&activity.id).copied(),
                         ..Trouble::new(activity.id.op, Cause::Other)
                     },
                     input.features,
@@ -130,9 +144,14 @@ fn meaning(activity: &SearchActivity) -> String {
         Op::Connect => "towards this destination",
         Op::Bind | Op::Listen => "that are free for bind()",
     };
+    let who = if activity.counted == activity.calls {
+        "each call looks"
+    } else {
+        "the calls that can be counted look"
+    };
     let examined = match activity.candidates_avg() {
         Some(average) if average >= 2.0 => {
-            format!("each call looks at {average:.0} ports before it finds one or gives up")
+            format!("{who} at {average:.0} ports before finding one or giving up")
         }
         _ => "calls walk through ports that are taken".to_owned(),
     };
@@ -294,18 +313,20 @@ pub fn by_cause(failures: &[FailureReport]) -> Vec<CauseCount> {
         .collect()
 }
 
-/// How often something was counted since `then`, where it is visible.
-pub fn op_counts(
-    visible: VisibleCalls,
-    now: &Counters,
-    then: &Counters,
-    of: impl Fn(&Counters) -> [u64; 3],
-) -> OpCounts {
+/// Calls since `then`, where all of them are visible.
+pub fn searched(visible: VisibleCalls, now: &Counters, then: &Counters) -> OpCounts {
+    op_counts(|op| visible.counts(op), now.searches, then.searches)
+}
+
+/// Failed calls since `then`, where they are visible.
+pub fn failed(visible: VisibleCalls, now: &Counters, then: &Counters) -> OpCounts {
+    op_counts(|op| visible.sees(op), now.failures, then.failures)
+}
+
+fn op_counts(is_visible: impl Fn(Op) -> bool, now: [u64; 3], then: [u64; 3]) -> OpCounts {
     let since = |op: Op| {
         let at = |counts: [u64; 3]| counts.get(op as usize).copied().unwrap_or(0);
-        visible
-            .sees(op)
-            .then(|| at(of(now)).saturating_sub(at(of(then))))
+        is_visible(op).then(|| at(now).saturating_sub(at(then)))
     };
     OpCounts {
         connect: since(Op::Connect),

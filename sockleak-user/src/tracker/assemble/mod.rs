@@ -4,6 +4,7 @@ mod calls;
 mod conclusion;
 mod occupancy;
 mod ports;
+mod pressure;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 pub use calls::{CallsInput, KeepCall, RangeUse, failures, hot_loops};
 pub use occupancy::{OccupancyInput, port_use};
 pub use ports::port_reports;
+pub use pressure::pressures;
 pub use watch::{EndInput, IntervalInput, end, interval};
 
 use super::ProcessInfos;
