@@ -1,6 +1,7 @@
 //! Workloads that misbehave on purpose, and the test that runs against a real kernel.
 
 pub mod oracle;
+pub mod port_scenes;
 pub mod schema;
 pub mod vmtest;
 pub mod workload;

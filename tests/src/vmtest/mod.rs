@@ -13,6 +13,7 @@ mod crippled;
 mod hostile;
 mod looks;
 mod loss;
+mod ports;
 mod setting;
 mod suite;
 mod totals;
@@ -47,6 +48,7 @@ pub fn main(filters: &[String]) -> ExitCode {
     };
     let mut suite = Suite::new(filters);
     looks::run(&setting, &mut suite);
+    ports::run(&setting, &mut suite);
     backends::run(&setting, &mut suite);
     hostile::run(&setting, &mut suite);
     crippled::run(&setting, &mut suite);
