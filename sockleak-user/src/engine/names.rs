@@ -58,6 +58,19 @@ pub fn callers(processes: &mut Processes, calls: &PortCalls, infos: &mut Process
     }
 }
 
+/// Adds the names of everybody whose calls were seen since attach, as far as they are remembered.
+pub fn past_callers(processes: &Processes, calls: &PortCalls, infos: &mut ProcessInfos) {
+    let searching = calls.searches_since_attach();
+    let failing = calls.failures_since_attach();
+    let searching = searching.iter().map(|search| search.id.process);
+    let failing = failing.iter().map(|failure| failure.id.search.process);
+    for process in searching.chain(failing) {
+        if let (false, Some(info)) = (infos.contains_key(&process), processes.peek(process)) {
+            infos.insert(process, info.clone());
+        }
+    }
+}
+
 fn named(comm: &str) -> ProcessInfo {
     ProcessInfo {
         comm: comm.to_owned(),

@@ -231,7 +231,8 @@ impl Session {
         if let Some(events) = &mut self.events {
             events.stop();
         }
-        let infos = self.observe(true, true)?;
+        let mut infos = self.observe(true, true)?;
+        names::past_callers(&self.processes, self.tracker.calls(), &mut infos);
         let leaks = self.leaks(&infos);
         let settings = self.settings.clone();
         let keep = |process: ProcessId, info: &ProcessInfo| shows(&settings.filter, process, info);

@@ -41,8 +41,12 @@ pub struct SearchReport {
     pub candidates_max: Option<u64>,
     /// Share of the calls, 0 to 1, that came to the second parity of the range.
     pub second_parity: f64,
-    /// Share of one CPU core that the search took; `None` when it was not measured.
+    /// Share of one CPU core that the search took, without what few calls waited for a CPU;
+    /// `None` when it was not measured.
     pub cpu_share: Option<f64>,
+    /// The same as an upper bound: times that contain more than the search are in it. `None`
+    /// when calls without a time are among them.
+    pub cpu_share_at_most: Option<f64>,
     /// `cpu_share` has only the calls whose time is exact.
     pub cpu_share_is_lower_bound: bool,
     /// Connections that entered TIME_WAIT.

@@ -48,15 +48,23 @@ pub fn cost(activity: &SearchActivity, failed_ns: Option<u64>, interval_ns: u64)
     if interval_ns == 0 {
         return None;
     }
+    let busy_ns = activity.busy_ns();
     let (ns, is_lower_bound) = if activity.timed > 0 && activity.upper_bounds == 0 {
-        (activity.total_ns, activity.timed < activity.calls)
+        (busy_ns, activity.timed < activity.calls)
     } else {
-        (failed_ns.filter(|ns| *ns > 0)?, true)
+        (failed_ns.filter(|ns| *ns > 0)?.min(busy_ns), true)
     };
     Some(Cost {
         share: ns as f64 / interval_ns as f64,
         is_lower_bound,
     })
+}
+
+/// Share of one core that a search took at most in `interval_ns`; `None` when calls without a
+/// time are among them.
+pub fn most(activity: &SearchActivity, interval_ns: u64) -> Option<f64> {
+    (interval_ns > 0 && activity.timed >= activity.calls)
+        .then(|| activity.busy_ns() as f64 / interval_ns as f64)
 }
 
 /// Whether a search is a hot loop.
@@ -72,9 +80,7 @@ pub fn is_hot(
     let walks = average.is_some_and(|average| average >= rules.candidates)
         || activity.long_walks() >= rules.long_walks;
     let burns = cost.is_some_and(|cost| cost.share >= rules.cpu_share);
-    // Where the times are upper bounds, their sum is one too.
-    let at_most = activity.total_ns as f64 / interval_ns.max(1) as f64;
-    let may_burn = activity.timed < activity.calls || at_most >= rules.cpu_share;
+    let may_burn = most(activity, interval_ns).is_none_or(|most| most >= rules.cpu_share);
     let unmeasured = (activity.timed == 0 || activity.upper_bounds > 0) && may_burn;
     (walks && burns)
         || (unmeasured

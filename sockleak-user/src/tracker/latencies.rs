@@ -52,6 +52,21 @@ impl Latencies {
         (highest + 1 < LATENCY_BUCKETS).then(|| latency_bucket_start(highest + 1) - 1)
     }
 
+    /// How much of the sum of all latencies is beyond `cap` in those that are longer, ns: an
+    /// estimate, as if each were in the middle of its bucket.
+    pub fn beyond_ns(&self, cap: u64, longest: u64) -> u64 {
+        let buckets = self.buckets.iter().enumerate();
+        buckets.fold(0, |sum: u64, (at, count)| {
+            let start = latency_bucket_start(at);
+            let end = match at + 1 {
+                LATENCY_BUCKETS => longest,
+                next => latency_bucket_start(next).min(longest),
+            };
+            let middle = start.midpoint(end.max(start));
+            sum.saturating_add(middle.saturating_sub(cap).saturating_mul(*count))
+        })
+    }
+
     /// The latency that a `share` (0 to 1) of the calls did not exceed, ns, not above `longest`;
     /// `None` without calls.
     pub fn percentile_ns(&self, share: f64, longest: u64) -> Option<u64> {

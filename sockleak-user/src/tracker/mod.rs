@@ -30,6 +30,8 @@ mod accounts_tests;
 #[cfg(test)]
 mod assemble_tests;
 #[cfg(test)]
+mod calls_tests;
+#[cfg(test)]
 mod census_tests;
 #[cfg(test)]
 mod port_use_tests;

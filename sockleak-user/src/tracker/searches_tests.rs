@@ -112,6 +112,29 @@ fn an_interval_has_what_came_since_the_last_reading() {
 }
 
 #[test]
+fn waiting_for_a_cpu_is_not_searching() {
+    let mut now = counters(search_id(1));
+    for n in 0..1_000 {
+        // One in a hundred is preempted for 10 ms.
+        search(
+            &mut now,
+            if n % 100 == 0 { 10_000_000 } else { 40_000 },
+            1_000,
+            false,
+        );
+    }
+    let activity = SearchActivity::between(None, &now);
+    assert_eq!(activity.total_ns, 139_600_000);
+    let busy = activity.busy_ns() as f64;
+    assert!((busy / 40_400_000.0 - 1.0).abs() < 0.35, "{busy}");
+    // Two speeds of which neither is rare both count.
+    let mut two = counters(search_id(2));
+    (0..1_000).for_each(|n| search(&mut two, if n % 3 == 0 { 200_000 } else { 1_000 }, 1, false));
+    let two = SearchActivity::between(None, &two);
+    assert_eq!(two.busy_ns(), two.total_ns);
+}
+
+#[test]
 fn an_element_that_counts_less_is_a_new_one() {
     let mut searches = Searches::new(16);
     let mut old = counters(search_id(1));

@@ -8,6 +8,8 @@ use crate::report::{
     Cause, CauseCount, EndReport, FailureReport, Holder, Op, OpCounts, PortBreakdown,
 };
 
+/// Most kinds of failure that are shown; JSON has all.
+const SHOWN: usize = 10;
 const INDENT: usize = 6;
 const TEXT: usize = 14;
 
@@ -80,9 +82,25 @@ pub fn put_all(page: &mut Page, end: &EndReport) {
         let text = "none of what is to be shown";
         page.labelled(0, "", LABEL, Style::Normal, text);
     }
-    for failure in &end.failures {
+    let mut told: Vec<&[String]> = Vec::new();
+    for failure in end.failures.iter().take(SHOWN) {
         page.end_line();
-        put(page, failure);
+        if !failure.remedy.is_empty() && told.contains(&failure.remedy.as_slice()) {
+            let brief = FailureReport {
+                remedy: vec!["as above".to_owned()],
+                ..failure.clone()
+            };
+            put(page, &brief);
+        } else {
+            told.push(&failure.remedy);
+            put(page, failure);
+        }
+    }
+    if end.failures.len() > SHOWN {
+        let more = (end.failures.len() - SHOWN) as u64;
+        page.end_line();
+        let text = format!("and {} of failure", counted(more, "more kind"));
+        page.line(Style::Faint, &text);
     }
     if !end.failures.is_empty() {
         page.end_line();

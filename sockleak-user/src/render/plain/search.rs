@@ -2,10 +2,12 @@
 
 use super::super::columns::{Align, Columns, alarming, maybe, number, text};
 use super::super::page::{Page, Style};
-use super::super::units::{counted, short_age};
+use super::super::units::{count, counted, short_age};
 use super::{TEXT as LABEL, process};
 use crate::report::{EndReport, HotLoop, OpCounts, SearchReport};
 
+/// Most that are shown in full; the table and JSON have all.
+const SHOWN: usize = 10;
 const INDENT: usize = 6;
 const TEXT: usize = 14;
 
@@ -83,6 +85,9 @@ pub fn put_hot(page: &mut Page, hot: &HotLoop) {
     page.labelled_list(INDENT, "fix", TEXT, &hot.remedy);
 }
 
+/// Those that differ in nothing but who and how much share their remedies.
+const AS_ABOVE: &str = "as above";
+
 /// The hot-loop report of the last words.
 pub fn put_all(page: &mut Page, end: &EndReport) {
     page.end_line();
@@ -109,9 +114,19 @@ pub fn put_all(page: &mut Page, end: &EndReport) {
     };
     let text = format!("{}: {found}", each.join(", "));
     page.labelled(0, "searches", LABEL, Style::Strong, &text);
-    for hot in &end.hot_loops {
+    let mut told: Vec<&[String]> = Vec::new();
+    for hot in end.hot_loops.iter().take(SHOWN) {
         page.end_line();
-        put_hot(page, hot);
+        if told.contains(&hot.remedy.as_slice()) {
+            let brief = HotLoop {
+                remedy: vec![AS_ABOVE.to_owned()],
+                ..hot.clone()
+            };
+            put_hot(page, &brief);
+        } else {
+            told.push(&hot.remedy);
+            put_hot(page, hot);
+        }
     }
     if !end.hot_loops.is_empty() {
         page.end_line();
@@ -121,20 +136,21 @@ pub fn put_all(page: &mut Page, end: &EndReport) {
 }
 
 fn cost(search: &SearchReport) -> String {
-    let share = match search.cpu_share {
-        Some(share) => {
-            let least = if search.cpu_share_is_lower_bound {
-                "at least "
-            } else {
-                ""
-            };
-            format!("{least}{:.1}\u{a0}% of a core", share * 100.0)
+    let percent = |share: f64| format!("{:.1}\u{a0}%", share * 100.0);
+    let share = match (search.cpu_share, search.cpu_share_at_most) {
+        (Some(share), Some(most)) if search.cpu_share_is_lower_bound => {
+            format!("{} to {} of a core", percent(share), percent(most))
         }
-        None => "CPU time not measurable with this backend".to_owned(),
+        (Some(share), None) if search.cpu_share_is_lower_bound => {
+            format!("at least {} of a core", percent(share))
+        }
+        (Some(share), _) => format!("{} of a core", percent(share)),
+        (None, Some(most)) => format!("at most {} of a core", percent(most)),
+        (None, None) => "CPU time not measurable with this backend".to_owned(),
     };
     let failed = match search.failed {
         0 => String::new(),
-        failed => format!(", {failed} of them failed"),
+        failed => format!(", {} of them failed", count(failed)),
     };
     format!("{share} in {}{failed}", counted(search.calls, "call"))
 }

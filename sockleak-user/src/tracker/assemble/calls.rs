@@ -78,7 +78,7 @@ pub fn searches(calls: &PortCalls, input: &CallsInput<'_>) -> Option<Vec<SearchR
             .map(|activity| {
                 let failed_ns = failed_ns.get(&activity.id).copied();
                 let cost = hot::cost(activity, failed_ns, calls.interval_ns());
-                search(activity, cost, input)
+                search(activity, cost, calls.interval_ns(), input)
             })
             .collect()
     })
@@ -123,7 +123,7 @@ fn hot(
             let failed_ns = failed_ns.get(&activity.id).copied();
             let cost = hot::cost(activity, failed_ns, interval_ns);
             hot::is_hot(activity, cost, interval_ns, &rules).then(|| HotLoop {
-                search: search(activity, cost, input),
+                search: search(activity, cost, interval_ns, input),
                 meaning: meaning(activity),
                 remedy: remedy::of_search(
                     &Trouble {
@@ -155,7 +155,9 @@ fn meaning(activity: &SearchActivity) -> String {
         }
         _ => "calls walk through ports that are taken".to_owned(),
     };
-    if walks >= 1.0 {
+    if activity.failed >= activity.calls {
+        format!("{examined}; all of them fail: no port {what} is left")
+    } else if walks >= 1.0 {
         format!(
             "{examined}; {walks:.0} % of the calls walked at least half of the range: the ports \
              of the first parity {what} are used up"
@@ -165,7 +167,12 @@ fn meaning(activity: &SearchActivity) -> String {
     }
 }
 
-fn search(activity: &SearchActivity, cost: Option<Cost>, input: &CallsInput<'_>) -> SearchReport {
+fn search(
+    activity: &SearchActivity,
+    cost: Option<Cost>,
+    interval_ns: u64,
+    input: &CallsInput<'_>,
+) -> SearchReport {
     let id = &activity.id;
     SearchReport {
         pid: id.process.pid,
@@ -185,6 +192,7 @@ fn search(activity: &SearchActivity, cost: Option<Cost>, input: &CallsInput<'_>)
         candidates_max: activity.candidates_max,
         second_parity: activity.second_parity_share(),
         cpu_share: cost.map(|cost| cost.share),
+        cpu_share_at_most: hot::most(activity, interval_ns),
         cpu_share_is_lower_bound: cost.is_some_and(|cost| cost.is_lower_bound),
         time_waits: activity.time_waits,
     }
