@@ -12,7 +12,6 @@ mod hidden;
 mod look;
 mod names;
 mod namespaces;
-pub mod occupancy;
 mod ports;
 mod session;
 mod shortage;

@@ -95,3 +95,61 @@ fn infos(occupancy: &Occupancy<'_>) -> ProcessInfos {
         .map(|(process, _)| (process, processes.get(process, now_ns).clone()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn towards(dst: SocketAddr) -> OccupancyReport {
+        let netns = NetnsHandle::current().unwrap();
+        let settings = PortsSettings {
+            to: Some((None, dst)),
+            ..PortsSettings::default()
+        };
+        ports(None, &netns, &settings).unwrap()
+    }
+
+    /// Without privileges, in the namespace of the tests: other sockets may be there.
+    #[test]
+    fn own_connections_are_in_the_way_of_their_destination_only() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(address).unwrap();
+            let dst = listener.local_addr().unwrap();
+            let clients: Vec<_> = (0..7).map(|_| TcpStream::connect(dst).unwrap()).collect();
+            let report = towards(dst);
+            assert!(report.bound >= 1, "the listener has a port of the range");
+            let to = report.to.unwrap();
+            assert_eq!((to.connected, to.time_wait, to.src), (7, 0, Some(dst.ip())));
+            let me = std::process::id();
+            let own = to.holders.iter().find(|one| one.pid == me).unwrap();
+            assert_eq!(own.ports - own.bound, 7);
+
+            // Closed by the client first: its ports go to TIME_WAIT, which nobody holds.
+            drop(clients);
+            for _ in 0..7 {
+                let (mut peer, _) = listener.accept().unwrap();
+                std::io::copy(&mut peer, &mut std::io::sink()).unwrap();
+            }
+            let to = towards(dst).to.unwrap();
+            assert_eq!((to.connected, to.time_wait), (0, 7));
+            assert!(to.time_wait_reusable.is_some());
+
+            let another = TcpListener::bind((dst.ip(), 0)).unwrap();
+            let to = towards(another.local_addr().unwrap()).to.unwrap();
+            assert_eq!((to.connected, to.time_wait), (0, 0));
+        }
+    }
+
+    #[test]
+    fn an_address_has_room_of_its_own() {
+        let address: IpAddr = "127.77.77.77".parse().unwrap();
+        let bound = TcpListener::bind((address, 0)).unwrap();
+        let report = towards(bound.local_addr().unwrap());
+        let row = report.addresses.iter().find(|row| row.address == address);
+        let row = row.unwrap();
+        assert_eq!(row.in_use, 1);
+        assert!(row.bind_free < report.size && Some(row.bind_free) >= report.bind_free);
+    }
+}

@@ -5,6 +5,10 @@
 //! ([`PortHolders`]), which has the processes, CLOSED sockets on kernels that do not list them,
 //! and what the kernel thinks of a port's bucket.
 //!
+//! The list is the fresh half: it is cheap and grows with the namespace alone. The inventory, which
+//! looks at every descriptor of the host, may be older: it only says whose the listed sockets
+//! are. Every count is right then; holders of sockets that are younger than it are missing.
+//!
 //! connect() without a port (`__inet_hash_connect`) walks the range. It leaves out reserved ports
 //! and those whose bind bucket counts as bound (`fastreuse >= 0 || fastreuseport >= 0`), whatever
 //! the addresses; takes a port that has no bucket; and otherwise takes it if no connection and no
