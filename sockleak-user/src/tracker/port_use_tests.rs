@@ -303,3 +303,27 @@ fn rows_are_selected_cut_and_counted() {
     let pids: Vec<u32> = report.holders.iter().map(|row| row.pid).collect();
     assert_eq!((pids, report.bound), (vec![2], 4), "the figures are of all");
 }
+
+#[test]
+fn other_namespaces_are_counted_and_not_mixed_in() {
+    let mut space = Space::new((1_000, 1_099));
+    space.hold(1, Listen, 1_000, None);
+    for (netns, port) in [(7, 1_000), (7, 1_001), (8, 1_000), (8, 1_000)] {
+        let mut other = socket(900 + u64::from(port), process(1), Bound);
+        other.netns = Some(netns);
+        other.inode += u64::from(netns);
+        other.sk += u64::from(netns);
+        other.local.set_port(port);
+        space.holders.add(&other);
+        space.census.add(&other);
+    }
+    let report = space.report(false);
+    assert_eq!(
+        (report.in_use, report.bound, report.holders[0].bound),
+        (1, 1, 0)
+    );
+    let rows: Vec<_> = (report.elsewhere.iter())
+        .map(|row| (row.netns, row.in_use))
+        .collect();
+    assert_eq!(rows, [(7, 2), (8, 1)]);
+}

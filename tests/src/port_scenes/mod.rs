@@ -42,7 +42,7 @@ pub struct Scene {
 }
 
 /// All of them.
-pub const SCENES: [Scene; 8] = [
+pub const SCENES: [Scene; 10] = [
     Scene {
         name: "ipv4-from-an-even-port",
         play: |looker| compare::play(looker, AddressFamily::INET, (41_000, 41_399)),
@@ -70,6 +70,14 @@ pub const SCENES: [Scene; 8] = [
     Scene {
         name: "odd-range",
         play: rules::the_ends_of_an_odd_range_come_with_a_warning,
+    },
+    Scene {
+        name: "families",
+        play: rules::families_share_ports_where_the_kernel_shares_them,
+    },
+    Scene {
+        name: "sources",
+        play: rules::every_source_address_has_a_range_of_its_own,
     },
     Scene {
         name: "more-ports-than-the-range-has",

@@ -59,15 +59,15 @@ pub(super) fn local_port(socket: &OwnedFd) -> u16 {
     SocketAddr::try_from(address).expect("an address").port()
 }
 
-/// Sockets that bind() to port 0 gets until it fails.
-pub(super) fn bind_all(at: Addresses) -> Vec<OwnedFd> {
+/// Sockets that bind() of an address to port 0 gets until it fails.
+pub(super) fn bind_all(at: Addresses, address: IpAddr) -> Vec<OwnedFd> {
     let mut bound = Vec::new();
     loop {
         let socket = at.socket();
         if at.family == AddressFamily::INET6 {
             set_ipv6_v6only(&socket, false).expect("IPV6_V6ONLY");
         }
-        match rustix::net::bind(&socket, &SocketAddr::new(at.any, 0)) {
+        match rustix::net::bind(&socket, &SocketAddr::new(address, 0)) {
             Ok(()) => bound.push(socket),
             Err(error) => {
                 assert_eq!(error, Errno::ADDRINUSE);

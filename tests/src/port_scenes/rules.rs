@@ -1,14 +1,15 @@
 //! Small scenes, each about one rule of the kernel: what the report says is what connect() gets.
 
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use rustix::net::AddressFamily;
-use rustix::net::sockopt::set_socket_reuseaddr;
-use serde_json::json;
+use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
+use serde_json::{Value, json};
 
 use super::known::{Scene, Truth};
-use super::place::{Addresses, connect_all, local_port};
+use super::place::{Addresses, bind_all, connect_all, local_port};
 use super::{Looker, in_new_namespace, knows_buckets, set};
 
 const NARROW: (u16, u16) = (43_000, 43_009);
@@ -140,4 +141,115 @@ pub(super) fn the_ends_of_an_odd_range_come_with_a_warning(looker: &Looker) {
             drop(held);
         }
     });
+}
+
+/// IPv6 sockets that speak IPv4, and wildcards of both families.
+pub(super) fn families_share_ports_where_the_kernel_shares_them(looker: &Looker) {
+    in_new_namespace(|| {
+        let at = Addresses::new(AddressFamily::INET);
+        let _a = narrow(at, NARROW);
+        let v6 = Addresses::new(AddressFamily::INET6);
+        // Through an IPv6 socket to the IPv4 destination.
+        let mapped = SocketAddr::new("::ffff:127.0.0.1".parse().expect("an address"), 80);
+        let clients: Vec<_> = (0..2)
+            .map(|_| {
+                let socket = v6.socket();
+                rustix::net::connect(&socket, &mapped).expect("connect");
+                socket
+            })
+            .collect();
+        let free: Vec<u16> = {
+            let taken: Vec<u16> = clients.iter().map(local_port).collect();
+            (NARROW.0..=NARROW.1)
+                .filter(|port| !taken.contains(port))
+                .collect()
+        };
+        let wildcard = |port, v6only| {
+            let socket = v6.socket();
+            set_ipv6_v6only(&socket, v6only).expect("IPV6_V6ONLY");
+            rustix::net::bind(&socket, &SocketAddr::new(v6.any, port)).expect("bind");
+            rustix::net::listen(&socket, 1).expect("listen");
+            socket
+        };
+        let listeners = [wildcard(free[0], false), wildcard(free[1], true)];
+        let report = looker.ports(&["--to", &at.a.to_string()]);
+        let to = &report["to"];
+        assert_eq!(
+            (&to["connected"], &to["bound"], &to["free"]),
+            (&json!(2), &json!(2), &json!(6))
+        );
+        let again = looker.ports(&["--to", &mapped.to_string()]);
+        assert_eq!(again["to"]["free"], to["free"], "the same destination");
+        assert_eq!(connect_all(at, at.a).len(), 6);
+
+        // bind() of an IPv4 address: the one for IPv6 only is not in the way.
+        let row = |address: &str| {
+            let rows = report["addresses"].as_array().expect("a list");
+            let row = rows.iter().find(|row| row["address"] == address);
+            row.unwrap_or_else(|| panic!("no {address} in {report}"))["bind_free"].clone()
+        };
+        assert_eq!(row("127.0.0.1"), bind_all(at, at.own).len());
+        assert_eq!(row("127.0.0.1"), 7);
+        assert_eq!(row("::"), bind_all(v6, v6.any).len());
+        drop(listeners);
+    });
+}
+
+/// INCIDENTS D: a range is per source address, for connect() and for bind().
+pub(super) fn every_source_address_has_a_range_of_its_own(looker: &Looker) {
+    in_new_namespace(|| {
+        let at = Addresses::new(AddressFamily::INET);
+        let _a = narrow(at, NARROW);
+        let second: IpAddr = "127.0.0.2".parse().expect("an address");
+        let from_second = |_| {
+            let socket = at.socket();
+            set_ip_bind_address_no_port(&socket);
+            rustix::net::bind(&socket, &SocketAddr::new(second, 0)).expect("bind");
+            rustix::net::connect(&socket, &at.a).expect("connect");
+            socket
+        };
+        let clients: Vec<_> = (0..4).map(from_second).collect();
+        let to = at.a.to_string();
+        let first = looker.ports(&["--to", &to]);
+        assert_eq!(first["to"]["src"], "127.0.0.1", "the kernel's choice");
+        let towards =
+            |report: &Value| ["connected", "other", "free"].map(|name| report["to"][name].clone());
+        assert_eq!(towards(&first), [0, 4, 10].map(|n| json!(n)));
+        assert_eq!(first["to"]["sources"][0]["src"], "127.0.0.2");
+        assert_eq!(first["to"]["sources"][0]["free"], 6);
+        let other = looker.ports(&["--to", &to, "--from", "127.0.0.2"]);
+        assert_eq!(towards(&other), [4, 0, 6].map(|n| json!(n)));
+        assert_eq!(connect_all(at, at.a).len(), 10);
+
+        let row = &first["addresses"][0];
+        assert_eq!(
+            (&row["address"], &row["in_use"]),
+            (&json!("127.0.0.2"), &json!(4))
+        );
+        assert_eq!(
+            (&row["bind_free"], &first["bind_free"]),
+            (&json!(6), &json!(6))
+        );
+        assert_eq!(bind_all(at, second).len(), 6);
+        assert_eq!(bind_all(at, at.any).len(), 6);
+        // On kernels up to 6.12 this took the others' ports away for good, so it comes last.
+        assert_eq!(bind_all(at, at.own).len(), 10);
+        drop(clients);
+    });
+}
+
+/// IP_BIND_ADDRESS_NO_PORT (ip(7)), which rustix does not have.
+fn set_ip_bind_address_no_port(socket: &OwnedFd) {
+    let on: libc::c_int = 1;
+    // SAFETY: the pointer is to an int, whose size is given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(result, 0, "IP_BIND_ADDRESS_NO_PORT");
 }
