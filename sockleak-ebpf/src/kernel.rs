@@ -378,6 +378,20 @@ impl<R: Reader> Task<R> {
         self.member(&TASK_START_BOOTTIME)
     }
 
+    /// `se.sum_exec_runtime`: CPU time, ns, as of the last tick or switch
+    #[inline(always)]
+    pub fn sum_exec_runtime(&self) -> u64 {
+        self.member(&TASK_SUM_EXEC)
+    }
+
+    /// `nvcsw + nivcsw`: how often it was switched out
+    #[inline(always)]
+    pub fn switches(&self) -> u64 {
+        let voluntary: u64 = self.member(&TASK_NVCSW);
+        let involuntary: u64 = self.member(&TASK_NIVCSW);
+        voluntary.wrapping_add(involuntary)
+    }
+
     /// `comm`
     #[inline(always)]
     pub fn comm(&self) -> [u64; 2] {

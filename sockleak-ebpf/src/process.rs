@@ -22,6 +22,27 @@ pub fn current_key() -> ProcessKey {
     }
 }
 
+/// How far the current thread has run.
+pub struct Run {
+    /// CPU time, ns, as of the last tick or switch.
+    pub ran_ns: u64,
+    /// How often it was switched out, the lowest bits.
+    pub switches: u16,
+}
+
+/// How far the current thread has run.
+#[inline(always)]
+pub fn current_run() -> Run {
+    let (ran_ns, switches) = match current_task() {
+        CurrentTask::Typed(task) => (task.sum_exec_runtime(), task.switches()),
+        CurrentTask::Plain(task) => (task.sum_exec_runtime(), task.switches()),
+    };
+    Run {
+        ran_ns,
+        switches: switches as u16,
+    }
+}
+
 /// Identity of the process whose thread group leader is `leader`.
 #[inline(always)]
 pub fn key_of<R: Reader>(leader: &Task<R>) -> ProcessKey {

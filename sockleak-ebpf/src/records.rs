@@ -92,10 +92,15 @@ pub struct SocketEntry {
     /// `bpf_ktime_get_ns()` at the begin of the port search that is going on, or how long the
     /// last one took, ns ([`SEARCH_TOLD`]).
     pub search_ns: u64,
+    /// `task->se.sum_exec_runtime` of the searching thread at its begin, ns.
+    pub ran_ns: u64,
     /// `table_perturb[port_offset & 0xffff]` at its begin; 0 unknown.
     pub perturb: u32,
-    /// What it ended with: 0 or an errno, positive.
-    pub errno: u32,
+    /// What it ended with: 0 or an errno, positive. While it goes on, what `inet_sport` still
+    /// holds of an earlier connection, network order.
+    pub errno: u16,
+    /// Context switches of the searching thread at its begin, the lowest bits.
+    pub switches: u16,
 }
 
 /// Kind of an [`EventRecord`].
@@ -216,7 +221,7 @@ pub struct InventoryRecord {
 const _: () = {
     assert!(size_of::<ProcessKey>() == 16);
     assert!(size_of::<ProcessStats>() == 64);
-    assert!(size_of::<SocketEntry>() == 40);
+    assert!(size_of::<SocketEntry>() == 48);
     assert!(size_of::<EventRecord>() == 120);
     assert!(size_of::<InventoryRecord>() == 104);
     assert!(core::mem::offset_of!(InventoryRecord, local) == 72);

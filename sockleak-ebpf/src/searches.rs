@@ -140,6 +140,10 @@ pub struct SearchStats {
     pub total_ns: u64,
     /// Longest, ns. Of two calls that end at once on two CPUs one may be missed.
     pub max_ns: u64,
+    /// Calls whose CPU time is known.
+    pub measured: u64,
+    /// Sum of those, ns: `total_ns` without the time in which the thread did not run.
+    pub cpu_ns: u64,
     /// Calls whose number of examined candidates is known exactly.
     pub counted: u64,
     /// Ports examined in those calls.
@@ -219,7 +223,7 @@ pub struct FailureStats {
 
 const _: () = {
     assert!(size_of::<SearchKey>() == 40);
-    assert!(size_of::<SearchStats>() == 12 * 8 + 4 * LATENCY_BUCKETS);
+    assert!(size_of::<SearchStats>() == 14 * 8 + 4 * LATENCY_BUCKETS);
     assert!(size_of::<FailureKey>() == 64);
     assert!(size_of::<FailureStats>() == 56);
     assert!(latency_bucket(255) == 0 && latency_bucket(256) == 0 && latency_bucket(320) == 1);

@@ -52,8 +52,10 @@ pub fn record(sk: u64, flags: u32) {
         creator_tgid: key.tgid,
         flags,
         search_ns: 0,
+        ran_ns: 0,
         perturb: 0,
         errno: 0,
+        switches: 0,
     };
     match SOCKETS.insert(sk, entry, BPF_NOEXIST) {
         Ok(()) => {}

@@ -37,7 +37,7 @@ pub fn end<R: Reader>(sk: &Sock<R>, snum: u16, result: i32) {
     } else {
         Op::Bind
     };
-    let search_ns = close(sk.addr());
+    let (search_ns, cpu_ns) = close(sk.addr());
     let failed = result != 0;
     if matches!(op, Op::Listen) && snum != 0 && !failed {
         // listen() merely looked whether the port is still good.
@@ -60,6 +60,7 @@ pub fn end<R: Reader>(sk: &Sock<R>, snum: u16, result: i32) {
         op,
         errno: if failed { EADDRINUSE } else { 0 },
         search_ns,
+        cpu_ns,
         upper_bound: false,
         candidates,
         second_parity,
@@ -90,22 +91,23 @@ pub fn end<R: Reader>(sk: &Sock<R>, snum: u16, result: i32) {
     }
 }
 
-/// The search of the socket is over; how long it took, ns, which [`take_duration`] gives once
-/// more.
+/// The search of the socket is over; how long it took, which [`take_duration`] gives once more,
+/// and its CPU time, ns.
 #[inline(always)]
-fn close(sk: u64) -> u64 {
+fn close(sk: u64) -> (u64, u64) {
     let Some(entry) = SOCKETS.get_ptr_mut(sk) else {
-        return UNKNOWN;
+        return (UNKNOWN, UNKNOWN);
     };
     // SAFETY: a live value of the socket map; the socket is locked by the caller.
     unsafe {
         if (*entry).flags & SEARCH_OPEN == 0 {
-            return UNKNOWN;
+            return (UNKNOWN, UNKNOWN);
         }
         let took = search::now().wrapping_sub((*entry).search_ns);
+        let cpu_ns = search::cpu_ns(entry, took);
         (*entry).search_ns = took;
         (*entry).flags = (*entry).flags & !SEARCH_OPEN | SEARCH_TOLD;
-        took
+        (took, cpu_ns)
     }
 }
 

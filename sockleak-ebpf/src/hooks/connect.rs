@@ -94,20 +94,21 @@ pub fn end<R: Reader>(sk: &Sock<R>, port_offset: u64, result: i32) {
     };
     let errno = result.wrapping_neg() as u32;
     // SAFETY: a live value of the socket map; the socket is locked by the caller.
-    let (flags, took, before) = unsafe {
+    let (flags, took, cpu_ns, before) = unsafe {
         let seen = ((*entry).flags, (*entry).search_ns, (*entry).perturb);
         if seen.0 & (SEARCH_OPEN | SEARCH_BOUND) != 0 {
             let took = search::now().wrapping_sub(seen.1);
+            let cpu_ns = search::cpu_ns(entry, took);
             (*entry).search_ns = took;
-            (*entry).errno = errno;
+            (*entry).errno = errno as u16;
             // A failed search stays marked for `no_port`, which follows.
             (*entry).flags = seen.0 & !SEARCH_OPEN | SEARCH_TOLD;
-            (seen.0, took, seen.2)
+            (seen.0, took, cpu_ns, seen.2)
         } else {
             (*entry).search_ns = UNKNOWN;
-            (*entry).errno = errno;
+            (*entry).errno = errno as u16;
             (*entry).flags = seen.0 | SEARCH_TOLD;
-            (seen.0, UNKNOWN, 0)
+            (seen.0, UNKNOWN, UNKNOWN, 0)
         }
     };
     if flags & SEARCH_BOUND != 0 {
@@ -121,6 +122,7 @@ pub fn end<R: Reader>(sk: &Sock<R>, port_offset: u64, result: i32) {
         op: Op::Connect,
         errno,
         search_ns: took,
+        cpu_ns,
         upper_bound: false,
         candidates: UNCOUNTED,
         second_parity: false,
@@ -211,6 +213,7 @@ pub fn closed<R: Reader>(sk: &Sock<R>) {
             op: Op::Connect,
             errno,
             search_ns: told.search_ns,
+            cpu_ns: told.cpu_ns,
             upper_bound: false,
             candidates,
             second_parity: false,
@@ -259,6 +262,8 @@ struct Told {
     flags: u32,
     /// Duration, ns, or [`UNKNOWN`].
     search_ns: u64,
+    /// CPU time, ns, or [`UNKNOWN`]; only of a search whose end nobody has seen before.
+    cpu_ns: u64,
     /// With [`SEARCH_TOLD`] 0 or what the search returned, else `inet_sport` at its begin.
     errno: u32,
 }
@@ -266,23 +271,34 @@ struct Told {
 #[inline(always)]
 fn told(entry: *mut SocketEntry) -> Told {
     // SAFETY: a live value of the socket map; the socket is locked by the caller.
-    let (flags, search_ns, errno) = unsafe { ((*entry).flags, (*entry).search_ns, (*entry).errno) };
+    let (flags, search_ns, errno) = unsafe {
+        (
+            (*entry).flags,
+            (*entry).search_ns,
+            u32::from((*entry).errno),
+        )
+    };
     if flags & SEARCH_TOLD != 0 {
         Told {
             flags,
             search_ns,
+            cpu_ns: UNKNOWN,
             errno,
         }
     } else if flags & (SEARCH_OPEN | SEARCH_BOUND) != 0 {
+        let took = search::now().wrapping_sub(search_ns);
         Told {
             flags,
-            search_ns: search::now().wrapping_sub(search_ns),
+            search_ns: took,
+            // SAFETY: a live value of the socket map.
+            cpu_ns: unsafe { search::cpu_ns(entry, took) },
             errno,
         }
     } else {
         Told {
             flags,
             search_ns: UNKNOWN,
+            cpu_ns: UNKNOWN,
             errno: 0,
         }
     }
@@ -377,6 +393,7 @@ pub fn ended_at_latest<R: Reader>(sk: &Sock<R>) {
             op: Op::Connect,
             errno: 0,
             search_ns: took,
+            cpu_ns: UNKNOWN,
             upper_bound: true,
             candidates: UNCOUNTED,
             second_parity: range != 0 && walk.is_second(port),

@@ -122,8 +122,10 @@ fn write<R: Reader>(ctx: &TaskFile, sk: &Sock<R>, flags: u32) {
             creator_tgid: 0,
             flags: 0,
             search_ns: 0,
+            ran_ns: 0,
             perturb: 0,
             errno: 0,
+            switches: 0,
         },
     };
     let mut flags = flags | entry.flags & (SOCKET_KERNEL | SOCKET_RELEASED);

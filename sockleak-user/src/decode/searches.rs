@@ -53,6 +53,8 @@ pub fn search_counters(key: &[u8], value: &[u8]) -> Result<SearchCounters, Decod
         upper_bounds: stats.upper_bounds,
         total_ns: stats.total_ns,
         max_ns: stats.max_ns,
+        measured: stats.measured,
+        cpu_ns: stats.cpu_ns,
         counted: stats.counted,
         candidates: stats.candidates,
         candidates_max: stats.candidates_max,

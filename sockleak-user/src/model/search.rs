@@ -110,6 +110,10 @@ pub struct SearchCounters {
     pub total_ns: u64,
     /// Longest, ns.
     pub max_ns: u64,
+    /// Calls with a known CPU time.
+    pub measured: u64,
+    /// Sum of those, ns.
+    pub cpu_ns: u64,
     /// Calls whose number of examined ports is known exactly.
     pub counted: u64,
     /// Ports examined in those.

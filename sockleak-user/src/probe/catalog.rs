@@ -208,6 +208,9 @@ const SEARCH: &[&str] = &[
     "SK_REUSEPORT",
     "SK_ERR",
     "SK_RTX_QUEUE",
+    "TASK_NVCSW",
+    "TASK_NIVCSW",
+    "TASK_SUM_EXEC",
     "INET_SPORT",
 ];
 /// From a system call's registers to its socket.

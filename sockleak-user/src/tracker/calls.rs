@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use super::failures::{Failure, Failures};
 use super::searches::{SearchActivity, Searches};
-use crate::model::{
-    Cause, Counters, FailureCounters, FailureId, Op, ProcessId, SearchCounters, SearchId,
-};
+use crate::model::{Cause, Counters, FailureCounters, FailureId, Op, ProcessId, SearchCounters};
 
 /// Which calls are visible: there is a hook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -204,17 +202,6 @@ impl PortCalls {
         }
         all.sort_by_key(|failure| (std::cmp::Reverse(failure.count), failure.id));
         all
-    }
-
-    /// Time in the search of the calls that failed in the newest interval, ns, by key. Unlike
-    /// that of all calls it is exact on every backend.
-    pub fn failed_ns(failures: &[Failure]) -> HashMap<SearchId, u64> {
-        let mut by_key: HashMap<SearchId, u64> = HashMap::new();
-        for failure in failures {
-            let sum = by_key.entry(failure.id.search).or_default();
-            *sum = sum.saturating_add(failure.total_ns);
-        }
-        by_key
     }
 
     /// Length of the newest interval, ns.

@@ -42,29 +42,29 @@ pub struct Cost {
     pub is_lower_bound: bool,
 }
 
-/// Share of a core that a search took in `interval_ns`; `failed_ns` is what is exactly known
-/// about its failed calls. `None` when nothing is.
-pub fn cost(activity: &SearchActivity, failed_ns: Option<u64>, interval_ns: u64) -> Option<Cost> {
-    if interval_ns == 0 {
+/// Share of a core that a search took in `interval_ns`; `None` when no call was measured.
+pub fn cost(activity: &SearchActivity, interval_ns: u64) -> Option<Cost> {
+    if interval_ns == 0 || activity.measured == 0 {
         return None;
     }
-    let busy_ns = activity.busy_ns();
-    let (ns, is_lower_bound) = if activity.timed > 0 && activity.upper_bounds == 0 {
-        (busy_ns, activity.timed < activity.calls)
-    } else {
-        (failed_ns.filter(|ns| *ns > 0)?.min(busy_ns), true)
-    };
     Some(Cost {
-        share: ns as f64 / interval_ns as f64,
-        is_lower_bound,
+        share: activity.cpu_ns as f64 / interval_ns as f64,
+        is_lower_bound: activity.measured < activity.calls,
     })
 }
 
 /// Share of one core that a search took at most in `interval_ns`; `None` when calls without a
 /// time are among them.
 pub fn most(activity: &SearchActivity, interval_ns: u64) -> Option<f64> {
-    (interval_ns > 0 && activity.timed >= activity.calls)
-        .then(|| activity.busy_ns() as f64 / interval_ns as f64)
+    if interval_ns == 0 || activity.timed < activity.calls {
+        return None;
+    }
+    let ns = if activity.measured >= activity.calls {
+        activity.cpu_ns
+    } else {
+        activity.busy_ns()
+    };
+    Some(ns as f64 / interval_ns as f64)
 }
 
 /// Whether a search is a hot loop.
@@ -105,28 +105,25 @@ mod tests {
         SearchActivity::between(None, &now)
     }
 
-    fn hot(activity: &SearchActivity, failed_ns: Option<u64>) -> bool {
-        let cost = cost(activity, failed_ns, S);
+    fn hot(activity: &SearchActivity) -> bool {
+        let cost = cost(activity, S);
         is_hot(activity, cost, S, &HotRules::default())
     }
 
     #[test]
     fn a_busy_client_that_finds_ports_at_once_is_not_hot() {
         let busy = activity(50_000, 1_200, 1, 0);
-        assert!(cost(&busy, None, S).unwrap().share > 0.05);
-        assert!(!hot(&busy, None));
+        assert!(cost(&busy, S).unwrap().share > 0.05);
+        assert!(!hot(&busy));
     }
 
     #[test]
     fn the_second_parity_is_hot_as_soon_as_it_costs() {
         let parity = activity(100, 300_000, 14_200, 100);
-        let cost = cost(&parity, None, S).unwrap();
+        let cost = cost(&parity, S).unwrap();
         assert!((cost.share - 0.03).abs() < 1e-9 && !cost.is_lower_bound);
-        assert!(hot(&parity, None));
-        assert!(
-            !hot(&activity(2, 300_000, 14_200, 2), None),
-            "0.06 % of a core"
-        );
+        assert!(hot(&parity));
+        assert!(!hot(&activity(2, 300_000, 14_200, 2)), "0.06 % of a core");
     }
 
     #[test]
@@ -134,35 +131,35 @@ mod tests {
         // Blocking connect() over 50 ms: nearly all of it is waiting.
         let waiting = SearchActivity {
             upper_bounds: 100,
+            measured: 0,
+            cpu_ns: 0,
             counted: 0,
             ..activity(100, 50_000_000, 1, 0)
         };
-        assert_eq!(
-            cost(&waiting, None, S),
-            None,
-            "5 cores at most, but of what?"
-        );
-        assert!(!hot(&waiting, None));
+        assert_eq!(cost(&waiting, S), None, "5 cores at most, but of what?");
+        assert!(!hot(&waiting));
         // What failed is measured exactly, and walked everything.
         let failing = SearchActivity {
             failed: 50,
+            measured: 50,
+            cpu_ns: 50 * 500_000,
             ..waiting.clone()
         };
-        let known = cost(&failing, Some(50 * 500_000), S).unwrap();
+        let known = cost(&failing, S).unwrap();
         assert!(known.is_lower_bound && (known.share - 0.025).abs() < 1e-9);
-        assert!(hot(&failing, Some(50 * 500_000)));
+        assert!(hot(&failing));
         // Parity is known without the time.
         let parity = SearchActivity {
             second_parity: 90,
             ..waiting
         };
-        assert!(hot(&parity, None));
+        assert!(hot(&parity));
         // A small range: even the upper bounds come to nothing.
         let small = SearchActivity {
             total_ns: 1_112_172,
             ..parity
         };
-        assert!(!hot(&small, None));
+        assert!(!hot(&small));
     }
 
     proptest! {
@@ -176,7 +173,7 @@ mod tests {
             if upper {
                 found.upper_bounds = calls;
             }
-            prop_assert!(!hot(&found, None));
+            prop_assert!(!hot(&found));
         }
     }
 }

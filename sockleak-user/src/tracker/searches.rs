@@ -23,6 +23,10 @@ pub struct SearchActivity {
     pub max_ns: Option<u64>,
     /// `max_ns` was not exceeded, but possibly not reached.
     pub max_is_bound: bool,
+    /// Calls with a known CPU time.
+    pub measured: u64,
+    /// Sum of those, ns.
+    pub cpu_ns: u64,
     /// Calls whose number of examined ports is known.
     pub counted: u64,
     /// Ports examined in those.
@@ -60,6 +64,8 @@ impl SearchActivity {
                 now.max_ns.min(bound)
             }),
             max_is_bound: !has_risen,
+            measured: since(|c| c.measured),
+            cpu_ns: since(|c| c.cpu_ns),
             counted,
             candidates: since(|c| c.candidates),
             candidates_max: (counted > 0 && more_candidates).then_some(now.candidates_max),
@@ -77,6 +83,8 @@ impl SearchActivity {
         both(&mut self.timed, other.timed);
         both(&mut self.upper_bounds, other.upper_bounds);
         both(&mut self.total_ns, other.total_ns);
+        both(&mut self.measured, other.measured);
+        both(&mut self.cpu_ns, other.cpu_ns);
         both(&mut self.counted, other.counted);
         both(&mut self.candidates, other.candidates);
         both(&mut self.second_parity, other.second_parity);

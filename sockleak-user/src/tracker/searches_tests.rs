@@ -43,6 +43,8 @@ pub(super) fn counters(id: SearchId) -> SearchCounters {
         upper_bounds: 0,
         total_ns: 0,
         max_ns: 0,
+        measured: 0,
+        cpu_ns: 0,
         counted: 0,
         candidates: 0,
         candidates_max: 0,
@@ -59,6 +61,8 @@ pub(super) fn search(counters: &mut SearchCounters, ns: u64, candidates: u64, se
     counters.timed += 1;
     counters.total_ns += ns;
     counters.max_ns = counters.max_ns.max(ns);
+    counters.measured += 1;
+    counters.cpu_ns += ns;
     counters.counted += 1;
     counters.candidates += candidates;
     counters.candidates_max = counters.candidates_max.max(candidates);

@@ -69,15 +69,13 @@ impl CallsInput<'_> {
 
 /// The searches of the newest interval, dearest first; `None` when none is visible.
 pub fn searches(calls: &PortCalls, input: &CallsInput<'_>) -> Option<Vec<SearchReport>> {
-    let failed_ns = PortCalls::failed_ns(calls.failures());
     calls.visible().any().then(|| {
         calls
             .searches()
             .iter()
             .filter(|activity| input.keeps(&activity.id))
             .map(|activity| {
-                let failed_ns = failed_ns.get(&activity.id).copied();
-                let cost = hot::cost(activity, failed_ns, calls.interval_ns());
+                let cost = hot::cost(activity, calls.interval_ns());
                 search(activity, cost, calls.interval_ns(), input)
             })
             .collect()
@@ -111,7 +109,6 @@ fn hot(
     input: &CallsInput<'_>,
 ) -> Vec<HotLoop> {
     let rules = HotRules::default();
-    let failed_ns = PortCalls::failed_ns(failures);
     let ranges: HashMap<SearchId, (u16, u16)> = failures
         .iter()
         .filter_map(|failure| Some((failure.id.search, failure.id.range?)))
@@ -120,8 +117,7 @@ fn hot(
         .iter()
         .filter(|activity| input.keeps(&activity.id))
         .filter_map(|activity| {
-            let failed_ns = failed_ns.get(&activity.id).copied();
-            let cost = hot::cost(activity, failed_ns, interval_ns);
+            let cost = hot::cost(activity, interval_ns);
             hot::is_hot(activity, cost, interval_ns, &rules).then(|| HotLoop {
                 search: search(activity, cost, interval_ns, input),
                 meaning: meaning(activity),
