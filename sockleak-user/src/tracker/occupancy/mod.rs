@@ -14,7 +14,8 @@
 //! the addresses; takes a port that has no bucket; and otherwise takes it if no connection and no
 //! TIME_WAIT has the same source, port and destination. bind() to port 0
 //! (`inet_csk_find_open_port`) leaves out reserved ports and those that any socket has on a
-//! conflicting address.
+//! conflicting address. Buckets are per VRF (l3mdev), which no list tells: sockets in different
+//! VRFs of a namespace are taken together here, and room may be larger than said.
 
 mod holders;
 mod range;
