@@ -62,7 +62,7 @@ pub fn most(activity: &SearchActivity, interval_ns: u64) -> Option<f64> {
     let ns = if activity.measured >= activity.calls {
         activity.cpu_ns
     } else {
-        activity.busy_ns()
+        activity.busy_ns().max(activity.cpu_ns)
     };
     Some(ns as f64 / interval_ns as f64)
 }
