@@ -378,7 +378,10 @@ fn ranges() {
     assert_eq!((none.size(), none.ports().count()), (0, 0));
 }
 
-fn any_socket() -> impl Strategy<Value = (ListedSocket, Option<(u32, SocketClass)>)> {
+/// Its holder, class, and what the kernel says of its bucket.
+type Owner = Option<(u32, SocketClass, Option<bool>)>;
+
+fn any_socket() -> impl Strategy<Value = (ListedSocket, Owner)> {
     let addresses = prop::sample::select(vec!["0.0.0.0", "10.0.0.9", "10.0.0.8", "::", "::1"]);
     let peers = prop::sample::select(vec![None, Some(A), Some(B), Some("[::1]:80")]);
     let states = prop::sample::select(vec![
@@ -391,7 +394,7 @@ fn any_socket() -> impl Strategy<Value = (ListedSocket, Option<(u32, SocketClass
         TcpState::CloseWait,
         TcpState::TimeWait,
     ]);
-    let owner = proptest::option::of(1_u32..5);
+    let owner = proptest::option::of((1_u32..5, any::<Option<bool>>()));
     (addresses, 95_u16..125, peers, states, 0_u32..40, owner).prop_map(
         |(address, port, peer, state, inode, owner)| {
             let local = SocketAddr::new(ip(address), port);
@@ -403,7 +406,12 @@ fn any_socket() -> impl Strategy<Value = (ListedSocket, Option<(u32, SocketClass
                 ..listed(state, "0.0.0.0:1", peer, inode)
             };
             let class = SocketClass::of(state, port);
-            (socket, owner.filter(|_| inode != 0).map(|pid| (pid, class)))
+            (
+                socket,
+                owner
+                    .filter(|_| inode != 0)
+                    .map(|(pid, bucket)| (pid, class, bucket)),
+            )
         },
     )
 }
@@ -424,7 +432,7 @@ proptest! {
         for n in 0..shuffled.len() {
             shuffled.swap(n, (seed as usize).wrapping_mul(n + 7) % len);
         }
-        let build = |list: &[(ListedSocket, Option<(u32, SocketClass)>)]| {
+        let build = |list: &[(ListedSocket, Owner)]| {
             let mut sockets = NetnsSockets::new(settings(range, &reserved), None);
             let mut holders = PortHolders::default();
             for (socket, owner) in list {
@@ -432,10 +440,11 @@ proptest! {
                 if lists_closed || !is_closed {
                     sockets.add(socket);
                 }
-                if let Some((pid, class)) = owner {
+                if let Some((pid, class, port_bound)) = owner {
                     let inode = u64::from(socket.inode);
                     let local = socket.local.to_string();
-                    holders.add(&holding(inode, *pid, *class, &local));
+                    let held = holding(inode, *pid, *class, &local);
+                    holders.add(&HeldSocket { port_bound: *port_bound, ..held });
                 }
             }
             sockets.listed(lists_closed);
