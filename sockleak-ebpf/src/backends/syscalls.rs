@@ -69,7 +69,9 @@ fn connect_ended(regs: *const u8, result: i64) {
     // SAFETY: an element is only used by its own thread.
     if let Some(call) = unsafe { IN_FLIGHT.get(key).copied() } {
         let _ = IN_FLIGHT.remove(key);
-        connect::ended_at_latest(&Sock::<Probe>::new(call.sk as *const u8));
+        // A socket whose peer has refused has lost the peer's port.
+        let (_, port_be) = address(regs);
+        connect::ended_at_latest(&Sock::<Probe>::new(call.sk as *const u8), port_be);
         let _ = connect::take_failed(call.sk);
         return;
     }

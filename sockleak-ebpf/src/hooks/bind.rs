@@ -66,6 +66,7 @@ pub fn end<R: Reader>(sk: &Sock<R>, snum: u16, result: i32) {
         second_parity,
         start: UNCOUNTED,
         range,
+        dst_port_be: 0,
     };
     search::account(sk, &outcome);
     if failed && matches!(op, Op::Listen) {

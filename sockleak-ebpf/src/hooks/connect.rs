@@ -49,8 +49,9 @@ fn perturb(port_offset: u64) -> Option<u32> {
     }
     // SAFETY: the helper checks both addresses.
     let table: u64 = unsafe { Probe::read(TABLE_PERTURB.load() as *const u8) };
-    // Kernels before 5.18 without backports have an array here, not a pointer to one.
-    if table >> 48 != 0xffff {
+    // Kernels before 5.18 without backports have an array here, not a pointer to one. Kernel
+    // addresses begin with ff, with five levels of page tables no more than that.
+    if table >> 56 != 0xff {
         return None;
     }
     let slot = table + (port_offset & PERTURB_MASK) * 4;
@@ -128,6 +129,7 @@ pub fn end<R: Reader>(sk: &Sock<R>, port_offset: u64, result: i32) {
         second_parity: false,
         start: UNCOUNTED,
         range,
+        dst_port_be: 0,
     };
     let walk = walk(range, own);
     if errno != 0 {
@@ -219,6 +221,7 @@ pub fn closed<R: Reader>(sk: &Sock<R>) {
             second_parity: false,
             start: UNCOUNTED,
             range,
+            dst_port_be: 0,
         };
         search::account(sk, &outcome);
     }
@@ -366,7 +369,7 @@ pub fn time_wait<R: Reader>(sk: &Sock<R>) {
 /// For the tracepoint backend, which sees no end of a search that succeeds. `ended_ns` is when
 /// the connection was there or the system call ended.
 #[inline(always)]
-pub fn ended_at_latest<R: Reader>(sk: &Sock<R>) {
+pub fn ended_at_latest<R: Reader>(sk: &Sock<R>, port_be: u16) {
     let Some(entry) = SOCKETS.get_ptr_mut(sk.addr()) else {
         return;
     };
@@ -399,6 +402,7 @@ pub fn ended_at_latest<R: Reader>(sk: &Sock<R>) {
             second_parity: range != 0 && walk.is_second(port),
             start: UNCOUNTED,
             range,
+            dst_port_be: port_be,
         },
     );
 }

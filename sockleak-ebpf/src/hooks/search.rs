@@ -45,6 +45,9 @@ pub struct Outcome {
     pub start: u32,
     /// The range, `low | high << 16`.
     pub range: u32,
+    /// connect: port of the destination, network order, when the socket may not have it any
+    /// more; 0 ask the socket.
+    pub dst_port_be: u16,
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
@@ -149,7 +152,10 @@ pub fn account<R: Reader>(sk: &Sock<R>, outcome: &Outcome) {
         Op::Bind => count!(searches[1]),
         Op::Listen => count!(searches[2]),
     }
-    let key = key(outcome.op, sk, process::current_key());
+    let mut key = key(outcome.op, sk, process::current_key());
+    if outcome.dst_port_be != 0 {
+        key.dst_port_be = outcome.dst_port_be;
+    }
     if let Some(stats) = stats(&key) {
         // SAFETY: a live value of the search map.
         unsafe { take_in(stats, outcome) }
