@@ -11,15 +11,15 @@ use super::setting::Setting;
 use super::suite::{Outcome, Suite};
 use super::totals::Totals;
 use super::watch::{Refusal, Watch};
-use super::{compare, loss, workloads};
-use crate::workload::Truth;
+use super::{compare, failures, loss, workloads};
+use crate::workload::{Truth, WORKLOADS};
 
 /// Backends, and whether they see sockets that only the kernel creates.
 const BACKENDS: [(&str, bool); 3] = [("fentry", true), ("kprobe", true), ("tracepoint", false)];
 
 pub(super) fn run(setting: &Setting, suite: &mut Suite) {
     for (backend, exact) in BACKENDS {
-        if !suite.wants(backend) {
+        if !names(backend).iter().any(|name| suite.wants(name)) {
             continue;
         }
         let refusal = match probe(setting, backend) {
@@ -40,6 +40,7 @@ pub(super) fn run(setting: &Setting, suite: &mut Suite) {
         }
         suite.record(&format!("{backend}/attach"), Ok(Outcome::Pass));
         workloads::all(setting, suite, backend);
+        failures::all(setting, suite, backend);
         suite.test(&format!("{backend}/mptcp"), || {
             workloads::mptcp(setting, backend, exact)
         });
@@ -56,6 +57,28 @@ pub(super) fn run(setting: &Setting, suite: &mut Suite) {
             sigkill_any_time(setting, backend)
         });
     }
+}
+
+/// All tests of a backend: it need not be tried when none of them is wanted.
+fn names(backend: &str) -> Vec<String> {
+    let own = [
+        "attach",
+        "mptcp",
+        "leak",
+        "older-leak",
+        "healthy",
+        "full-map",
+        "sigkill",
+        "sigkill-any-time",
+    ];
+    let mut names: Vec<String> = own.map(|test| format!("{backend}/{test}")).to_vec();
+    names.extend(
+        WORKLOADS
+            .iter()
+            .map(|(name, ..)| format!("{backend}/workload/{name}")),
+    );
+    names.extend(failures::names(backend));
+    names
 }
 
 /// Can the backend be had? `None` when it can.

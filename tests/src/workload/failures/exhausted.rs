@@ -35,12 +35,22 @@ fn fill(world: &mut World<'_>) -> anyhow::Result<(Server, Server)> {
     Ok((full, other))
 }
 
-/// Connections to another destination find ports, and one refused there is none of ours.
+/// Connections to another destination find ports.
 fn others_work(world: &mut World<'_>, other: &Server) -> anyhow::Result<()> {
-    world.connect_and_keep(other, 5)?;
-    let socket = world.socket()?;
-    let nobody = world.here(SERVICE + 2);
-    world.ledger.connect_refused(&socket, nobody)
+    world.connect_and_keep(other, 5)
+}
+
+/// `over`: connections that are refused have found a port. That they fail is not about ports.
+pub(super) fn refused(options: &Options, script: &mut Script) -> anyhow::Result<()> {
+    let mut world = World::new(options);
+    let (_, other) = begin(&mut world)?;
+    for _ in world.times() {
+        let socket = world.socket()?;
+        let nobody = world.here(SERVICE + 2);
+        world.ledger.connect_refused(&socket, nobody)?;
+    }
+    others_work(&mut world, &other)?;
+    world.show(script, None)
 }
 
 const BY_CONNECTIONS: Breakdown = Breakdown {

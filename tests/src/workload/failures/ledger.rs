@@ -56,10 +56,23 @@ pub struct Searches {
     pub dst: Option<SocketAddr>,
     /// Calls for which the kernel had to choose a port.
     pub calls: u64,
+    /// Of those, failed.
+    pub failed: u64,
     /// Calls with a port that was given beforehand, which the kernel only had to check.
     pub preset: u64,
-    /// Of both, those that failed.
-    pub failed: u64,
+    /// Of those, failed.
+    pub preset_failed: u64,
+}
+
+impl Searches {
+    fn add(&mut self, preset: bool, calls: u64, failed: u64) {
+        let (all, vain) = match preset {
+            true => (&mut self.preset, &mut self.preset_failed),
+            false => (&mut self.calls, &mut self.failed),
+        };
+        *all += calls;
+        *vain += failed;
+    }
 }
 
 /// Everything that a workload's processes asked for.
@@ -161,11 +174,7 @@ impl Ledger {
         let dst = Some(canonical(dst));
         if fault.is_search() {
             let entry = self.search("connect", dst);
-            match src {
-                Some(_) => entry.preset += count,
-                None => entry.calls += count,
-            }
-            entry.failed += count;
+            entry.add(src.is_some(), count, count);
         }
         self.failed("connect", dst, src, fault, count)
     }
@@ -231,10 +240,7 @@ impl Ledger {
     }
 
     fn searched(&mut self, op: &str, dst: Option<SocketAddr>, preset: bool, failed: bool) {
-        let entry = self.search(op, dst);
-        entry.calls += u64::from(!preset);
-        entry.preset += u64::from(preset);
-        entry.failed += u64::from(failed);
+        self.search(op, dst).add(preset, 1, failed.into());
     }
 
     /// This process's entry, made if need be.

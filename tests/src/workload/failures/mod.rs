@@ -84,6 +84,11 @@ pub const FAILURES: &[(&str, &str, Workload)] = &[
         exhausted::mixed,
     ),
     (
+        "peer-refuses",
+        "connect() is refused by the peer, which is no failure of ports",
+        exhausted::refused,
+    ),
+    (
         "local-range",
         "connections take every port of a socket's own range",
         exhausted::local_range,

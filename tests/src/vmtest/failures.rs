@@ -1,0 +1,194 @@
+//! Failures and port searches against what the workloads' calls returned.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+
+use super::setting::Setting;
+use super::suite::{Outcome, Suite};
+use super::tally::{Tally, circumstances};
+use super::watch::Watch;
+use super::{loss, replay, workloads};
+use crate::workload::{FAILURES, Phase, Walks};
+
+/// How often each call fails.
+const COUNT: &str = "--count=20";
+
+/// Names of the tests.
+pub(super) fn names(backend: &str) -> impl Iterator<Item = String> {
+    (FAILURES.iter()).map(move |(workload, ..)| name(backend, workload))
+}
+
+fn name(backend: &str, workload: &str) -> String {
+    match is_walk(workload) {
+        true => format!("{backend}/candidates/{workload}"),
+        false => format!("{backend}/failure/{workload}"),
+    }
+}
+
+fn is_walk(workload: &str) -> bool {
+    workload.starts_with("walk")
+}
+
+/// Runs every workload that fails, over both families, under one watch, and the others each
+/// under its own.
+pub(super) fn all(setting: &Setting, suite: &mut Suite, backend: &str) {
+    let wanted = (FAILURES.iter()).map(|(workload, ..)| *workload);
+    let wanted = wanted.filter(|workload| suite.wants(&name(backend, workload)));
+    let (walks, failures): (Vec<_>, Vec<_>) = wanted.partition(|workload| is_walk(workload));
+    if !failures.is_empty() {
+        under_one_watch(setting, suite, backend, &failures);
+    }
+    for workload in walks {
+        suite.test(&name(backend, workload), || {
+            candidates(setting, backend, workload)
+        });
+    }
+}
+
+fn under_one_watch(setting: &Setting, suite: &mut Suite, backend: &str, wanted: &[&str]) {
+    let name = |workload: &str| name(backend, workload);
+    let mut watch = match workloads::start(setting, backend) {
+        Ok(watch) => watch,
+        Err(error) => {
+            suite.record(&name("start"), Err(error));
+            return;
+        }
+    };
+    let mut all = All::default();
+    for workload in wanted {
+        let mut outcome = Ok(Outcome::Pass);
+        let mut skipped = 0;
+        for family in ["--family=4", "--family=6"] {
+            let arguments = [*workload, COUNT, "--processes=3", family];
+            match one(setting, backend, &mut watch, &arguments, &mut all) {
+                Ok(None) => {}
+                Ok(Some(why)) => {
+                    skipped += 1;
+                    // A cause may exist for one family only.
+                    if skipped == 2 {
+                        outcome = Ok(Outcome::Skip(why));
+                    }
+                }
+                Err(error) => {
+                    outcome = Err(error.context(family.to_owned()));
+                    break;
+                }
+            }
+        }
+        suite.record(&name(workload), outcome);
+    }
+    let outcome = watch.stop().and_then(|(_, said)| {
+        for line in said.iter().filter(|line| line["type"] == "interval") {
+            loss::check_but_skipped_runs(backend, line)?;
+        }
+        // Nothing came late, and nobody else has failed.
+        let pids = (!setting.guest).then_some(&all.pids);
+        let mut truth = Tally::of(&[], None)?;
+        truth.add(backend, &all.ledger);
+        truth.same_as(&Tally::of(&said, pids)?)?;
+        Ok(Outcome::Pass)
+    });
+    suite.record(&name("totals"), outcome);
+}
+
+/// What all workloads of a watch have done.
+#[derive(Default)]
+struct All {
+    ledger: crate::workload::Ledger,
+    pids: BTreeSet<u32>,
+}
+
+/// Runs one workload; the reason when this kernel cannot.
+fn one(
+    setting: &Setting,
+    backend: &str,
+    watch: &mut Watch,
+    arguments: &[&str],
+    all: &mut All,
+) -> anyhow::Result<Option<String>> {
+    let mark = watch.said.len();
+    let mut driver = setting.workload(arguments)?;
+    let phase = driver.must_phase()?;
+    let pids: BTreeSet<u32> = phase.processes.iter().map(|one| one.pid).collect();
+    all.pids.extend(&pids);
+    all.ledger.failures.extend(phase.ledger.failures.clone());
+    all.ledger.searches.extend(phase.ledger.searches.clone());
+    if let Some(why) = phase.skipped {
+        driver.quit()?;
+        return Ok(Some(why));
+    }
+    watch.now()?;
+    // What belongs to an interval may follow its line; the next one ends it.
+    watch.now()?;
+    compare(backend, watch.said_since(mark), &phase, &pids)?;
+    driver.quit()?;
+    Ok(None)
+}
+
+fn compare(
+    backend: &str,
+    said: &[Value],
+    phase: &Phase,
+    pids: &BTreeSet<u32>,
+) -> anyhow::Result<()> {
+    let mut truth = Tally::of(&[], None)?;
+    truth.add(backend, &phase.ledger);
+    truth.same_as(&Tally::of(said, Some(pids))?)?;
+    circumstances(said, &phase.ledger)
+}
+
+/// Every port that connect() examined, 100 times.
+fn candidates(setting: &Setting, backend: &str, workload: &str) -> anyhow::Result<Outcome> {
+    if backend == "tracepoint" {
+        let why = "tracepoints do not see where a search begins";
+        return Ok(Outcome::Skip(why.to_owned()));
+    }
+    for family in ["--family=4", "--family=6"] {
+        let started = Watch::start(setting, backend, &["--events"])?;
+        let mut watch =
+            started.map_err(|refusal| anyhow::anyhow!("refused: {}", refusal.stderr.trim()))?;
+        let mut driver = setting.workload(&[workload, family])?;
+        let phase = driver.must_phase()?;
+        if let Some(why) = phase.skipped {
+            return Ok(Outcome::Skip(why));
+        }
+        watch.now()?;
+        driver.quit()?;
+        let pid = phase.processes.first().map(|one| one.pid);
+        let walks = phase.walks.context("the workload has not walked")?;
+        let (_, said) = watch.stop()?;
+        let connects: Vec<_> = (said.iter())
+            .filter(|line| line["type"] == "event" && line["event"] == "connect")
+            .filter(|line| line["pid"] == serde_json::json!(pid))
+            .collect();
+        replayed(setting, &connects, &walks).with_context(|| family.to_owned())?;
+    }
+    Ok(Outcome::Pass)
+}
+
+fn replayed(setting: &Setting, connects: &[&Value], walks: &Walks) -> anyhow::Result<()> {
+    let (events, calls) = (connects.len(), walks.ports.len());
+    ensure!(events == calls, "{calls} connections, {events} events");
+    let dst = walks.dst.map(|dst| dst.to_string());
+    // The one pass came with 6.8; before, the socket's own range has two parities as well.
+    let one_pass = walks.own_range && setting.kernel >= (6, 8);
+    let mut taken: BTreeSet<u16> = walks.taken.iter().copied().collect();
+    for (turn, (line, chosen)) in connects.iter().zip(&walks.ports).enumerate() {
+        let at = || format!("connection {turn}: {line}");
+        ensure!(line["dst"] == serde_json::json!(dst), "dst of {}", at());
+        let src = line["src"].as_str().with_context(at)?;
+        ensure!(src.ends_with(&format!(":{chosen}")), "src of {}", at());
+        let search = &line["search"];
+        let range = serde_json::json!(walks.range);
+        ensure!(search["range"] == range, "range of {}", at());
+        let start = u32::try_from(search["start"].as_u64().with_context(at)?)?;
+        let walk = replay::walk(walks.range, start, one_pass, &taken);
+        if walk.port != Some(*chosen) || search["candidates"] != walk.candidates {
+            bail!("the replay gives {walk:?} for {}", at());
+        }
+        taken.insert(*chosen);
+    }
+    Ok(())
+}
