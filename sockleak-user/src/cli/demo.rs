@@ -12,6 +12,7 @@ use super::config;
 use super::exit::Failure;
 use super::prepare::{explain, prepare};
 use super::printer::{Format, Printer};
+use crate::demo::calls::{Curve, Curves, check_curves, check_orphans};
 use crate::demo::check::{Check, Observed, compare};
 use crate::demo::{DemoError, GroundTruth, Launcher, Running, SCENARIOS, Scenario, find, wording};
 use crate::engine::{Session, Settings, timestamp};
@@ -83,6 +84,9 @@ fn hold(scenario: &Scenario, format: Format, printer: &mut Printer) -> anyhow::R
         let mut interrupt = listen(SignalKind::interrupt())?;
         let mut terminate = listen(SignalKind::terminate())?;
         let mut running = start(scenario)?;
+        for _ in 0..scenario.steps {
+            running.step()?;
+        }
         let truth = running.count()?;
         match format {
             Format::Json => print_json(&truth, None, printer)?,
@@ -122,10 +126,22 @@ fn show(scenario: &Scenario, format: Format, printer: &mut Printer) -> anyhow::R
     let mut running = start(scenario)?;
     if plain {
         let seconds = WATCH.as_secs();
-        printer.line(&format!("It runs. Watching for {seconds} s ..."))?;
+        printer.line(&match scenario.steps {
+            0 => format!("It runs. Watching for {seconds} s ..."),
+            steps => format!("It goes on in {steps} steps. Watching ..."),
+        })?;
+    }
+    let mut curves = Curves::default();
+    if scenario.steps > 0 {
+        session.sample()?;
+    }
+    for _ in 0..scenario.steps {
+        let truth = running.step()?;
+        let searches = session.sample()?.interval.searches;
+        curves.take(&truth, &searches.unwrap_or_default());
     }
     let begin = Instant::now();
-    while begin.elapsed() < WATCH {
+    while scenario.steps == 0 && begin.elapsed() < WATCH {
         thread::sleep(INTERVAL);
         session.demand_inventory();
         session.sample()?;
@@ -148,16 +164,23 @@ fn show(scenario: &Scenario, format: Format, printer: &mut Printer) -> anyhow::R
         created: Some(&created),
         leaks: Some(&end.leaks),
         ports: &end.ports,
+        failures: Some(&end.failures),
     };
-    let check = compare(&truth, observed);
+    let mut check = compare(&truth, observed);
+    check.wrong.extend(check_orphans(&truth, &end));
+    let curves = curves.all();
+    if scenario.steps > 0 {
+        check.wrong.extend(check_curves(&truth, &curves));
+    }
     only_ours(&mut end, &truth);
     printer.print(&Report::new(timestamp(), Body::End(Box::new(end))))?;
     if plain {
-        for line in wording::verdict(&truth, &check) {
-            printer.line(&line)?;
+        let verdict = wording::verdict(&truth, &check);
+        for line in wording::curves(&truth, &curves).iter().chain(&verdict) {
+            printer.line(line)?;
         }
     } else {
-        print_json(&truth, Some(&check), printer)?;
+        print_json(&truth, Some((&check, &curves)), printer)?;
     }
     if !check.agrees() {
         bail!(
@@ -173,12 +196,14 @@ fn only_ours(end: &mut EndReport, truth: &GroundTruth) {
     let ours = |pid: u32| truth.processes.iter().any(|own| own.pid == pid);
     end.processes.retain(|process| ours(process.held.pid));
     end.leaks.retain(|leak| ours(leak.pid));
+    end.failures.retain(|failure| ours(failure.pid));
+    end.hot_loops.retain(|hot| ours(hot.search.pid));
     end.ports.retain(|ports| ports.netns == truth.netns);
 }
 
 fn print_json(
     truth: &GroundTruth,
-    check: Option<&Check>,
+    outcome: Option<(&Check, &[Curve])>,
     printer: &mut Printer,
 ) -> anyhow::Result<()> {
     let object = serde_json::json!({
@@ -186,8 +211,9 @@ fn print_json(
         "schema": crate::report::SCHEMA,
         "ts": timestamp(),
         "truth": truth,
-        "check": check,
-        "equal": check.map(Check::agrees),
+        "check": outcome.map(|(check, _)| check),
+        "curves": outcome.map(|(_, curves)| curves),
+        "equal": outcome.map(|(check, _)| check.agrees()),
     });
     printer.line(&object.to_string())
 }

@@ -51,6 +51,8 @@ pub enum DemoError {
 pub(super) enum Cue {
     /// Say what you hold.
     Count,
+    /// Do the next step, then say what you hold.
+    Step,
     /// Come to rest, then say what you hold.
     Freeze,
     /// Close everything and end.
@@ -101,6 +103,7 @@ pub(super) struct Actor {
     child: Child,
     cues: Option<ChildStdin>,
     lines: Receiver<Line>,
+    ready: bool,
 }
 
 impl Actor {
@@ -144,6 +147,7 @@ impl Actor {
             child,
             cues,
             lines,
+            ready: false,
         })
     }
 
@@ -155,8 +159,19 @@ impl Actor {
     /// Waits until its part of the incident is complete; returns its notes.
     pub(super) fn ready(&mut self) -> Result<Vec<String>, DemoError> {
         match self.hear()? {
-            Line::Ready { notes } => Ok(notes),
+            Line::Ready { notes } => {
+                self.ready = true;
+                Ok(notes)
+            }
             other => Err(self.failure(format!("said {other:?} before it was ready"))),
+        }
+    }
+
+    /// The same, at once when that has been waited for before.
+    pub(super) fn ready_if_not_yet(&mut self) -> Result<Vec<String>, DemoError> {
+        match self.ready {
+            true => Ok(Vec::new()),
+            false => self.ready(),
         }
     }
 

@@ -26,6 +26,7 @@ those sockets, too. Now `ftp` cannot connect anywhere: EADDRNOTAVAIL, \"Cannot
 assign requested address\", while `ss -ta` lists next to nothing. The report
 must name the application, not the victim, and say who holds the range.",
     start,
+    steps: 0,
 };
 
 const RANGE: [u16; 2] = [50000, 62000];

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{GroundTruth, Held, ProcessTruth};
-use crate::report::{Leak, LeakClass, PortsReport, ProcessReport};
+use super::{GroundTruth, Held, ProcessTruth, calls};
+use crate::report::{FailureReport, Leak, LeakClass, PortsReport, ProcessReport};
 
 /// Outcome of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -29,6 +29,10 @@ pub struct ProcessCheck {
     pub report: Option<Held>,
     /// Leaked sockets that the report accuses it of.
     pub accused_of: u64,
+    /// Its calls that failed for want of a port, by its own count.
+    pub failed: u64,
+    /// The same by the report; `None` for a report of something else.
+    pub reported_failed: Option<u64>,
 }
 
 impl Check {
@@ -50,6 +54,8 @@ pub struct Observed<'a> {
     pub leaks: Option<&'a [Leak]>,
     /// Port use.
     pub ports: &'a [PortsReport],
+    /// Calls that failed since before the incident; `None` for a report of something else.
+    pub failures: Option<&'a [FailureReport]>,
 }
 
 /// Compares a report with the actors' account of themselves.
@@ -139,12 +145,15 @@ fn compare_process(
             ));
         }
     }
+    let failures = observed.failures;
     ProcessCheck {
         pid: own.pid,
         comm: own.comm.clone(),
         own: own.held,
         report: reported,
         accused_of,
+        failed: own.failed_binds + own.failed_connects,
+        reported_failed: failures.map(|all| calls::compare(own, all, wrong)),
     }
 }
 
@@ -181,7 +190,7 @@ fn compare_ports(truth: &GroundTruth, ports: &[PortsReport], wrong: &mut Vec<Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::After;
+    use crate::report::{After, Cause, Op};
 
     fn truth() -> GroundTruth {
         let leaker = ProcessTruth {
@@ -199,6 +208,9 @@ mod tests {
         let innocent = ProcessTruth {
             pid: 8,
             comm: "web".to_owned(),
+            failed_connects: 4,
+            dst: "127.0.0.1:9".parse().ok(),
+            cause: Some("ephemeral_exhausted".to_owned()),
             held: Held {
                 listen: 1,
                 shared: 1,
@@ -266,6 +278,31 @@ mod tests {
         }
     }
 
+    fn failure(pid: u32, count: u64) -> FailureReport {
+        FailureReport {
+            op: Op::Connect,
+            errno: "EADDRNOTAVAIL".to_owned(),
+            cause: Cause::EphemeralExhausted,
+            pid,
+            tid: pid,
+            comm: String::new(),
+            netns: 99,
+            cgroup: None,
+            src: None,
+            dst: Some("127.0.0.1:9".to_owned()),
+            port: None,
+            options: Vec::new(),
+            range: None,
+            search_ns: None,
+            candidates: None,
+            count,
+            breakdown: None,
+            holders: Vec::new(),
+            held_by: Vec::new(),
+            remedy: Vec::new(),
+        }
+    }
+
     fn leaks() -> Vec<Leak> {
         vec![
             leak(7, LeakClass::Unbound, 30),
@@ -281,6 +318,7 @@ mod tests {
         created: BTreeMap<u32, u64>,
         leaks: Vec<Leak>,
         ports: Vec<PortsReport>,
+        failures: Vec<FailureReport>,
     }
 
     impl Story {
@@ -290,6 +328,7 @@ mod tests {
                 created: BTreeMap::from([(7, 33), (1000, 5)]),
                 leaks: leaks(),
                 ports: ports(),
+                failures: vec![failure(8, 4), failure(1000, 5)],
             }
         }
 
@@ -299,6 +338,7 @@ mod tests {
                 created: Some(&self.created),
                 leaks: Some(&self.leaks),
                 ports: &self.ports,
+                failures: Some(&self.failures),
             };
             compare(&truth(), observed)
         }
@@ -313,6 +353,7 @@ mod tests {
             created: None,
             leaks: None,
             ports: &story.ports,
+            failures: None,
         };
         assert!(compare(&truth(), snapshot).agrees());
     }
@@ -320,7 +361,7 @@ mod tests {
     #[test]
     fn every_deviation_is_found() {
         type Change = fn(&mut Story);
-        let changes: [(&str, Change); 13] = [
+        let changes: [(&str, Change); 18] = [
             ("missing", |story| drop(story.processes.remove(0))),
             ("unbound", |story| story.processes[0].unbound += 1),
             ("bound", |story| story.processes[0].bound -= 1),
@@ -338,6 +379,11 @@ mod tests {
             ("range", |story| story.ports[0].range = None),
             ("free", |story| story.ports[0].free = 1),
             ("ports", |story| story.ports.clear()),
+            ("missed", |story| story.failures[0].count -= 1),
+            ("invented", |story| story.failures.push(failure(7, 1))),
+            ("op", |story| story.failures[0].op = Op::Bind),
+            ("cause", |story| story.failures[0].cause = Cause::TimeWait),
+            ("dst", |story| story.failures[0].dst = None),
         ];
         for (what, change) in changes {
             let mut story = Story::right();

@@ -24,6 +24,7 @@ the same more slowly. `alloc` in /proc/net/sockstat grows far above `inuse`,
 server, its client and a program that closes what it opens run beside them and
 must not be named.",
     start,
+    steps: 0,
 };
 
 fn start(launcher: &Launcher) -> Result<Running, DemoError> {

@@ -21,6 +21,7 @@ every request and leaves them in TIME_WAIT, and a program that opens sockets
 in bursts and closes them. All of it is correct: the report must accuse
 nobody.",
     start,
+    steps: 0,
 };
 
 const SERVERS: &str = "127.0.0.1:8080,[::1]:8080";

@@ -21,19 +21,29 @@
 //! ```
 
 mod actor;
+mod bind_early;
 mod bound_leak;
+pub mod calls;
 pub mod check;
 mod closed_leak;
+pub mod curve;
 mod healthy;
 mod netns;
+mod orphans;
+mod parity;
+mod remedied;
+mod reuse_theft;
 mod role;
 mod running;
 mod server;
+mod time_wait;
+mod traffic;
 mod truth;
 pub mod wording;
 
 pub use actor::{DemoError, Launcher};
 pub use netns::{loopback_up, namespace_inode, raise_descriptor_limit};
+pub use remedied::Remedied;
 pub use role::{ACTOR_COMMAND, perform_if_asked};
 pub use running::Running;
 pub use truth::{GroundTruth, Held, ProcessTruth};
@@ -47,6 +57,8 @@ pub struct Scenario {
     pub summary: &'static str,
     /// What happened when it happened for real, and what to look for in the report.
     pub story: &'static str,
+    /// The incident grows in so many steps ([`Running::step`]); 0 when it goes on by itself.
+    pub steps: u32,
     start: fn(&Launcher) -> Result<Running, DemoError>,
 }
 
@@ -64,9 +76,14 @@ impl Scenario {
 }
 
 /// All scenarios, in the order in which they are listed.
-pub const SCENARIOS: [&Scenario; 3] = [
+pub const SCENARIOS: [&Scenario; 8] = [
     &closed_leak::SCENARIO,
     &bound_leak::SCENARIO,
+    &time_wait::SCENARIO,
+    &parity::SCENARIO,
+    &bind_early::SCENARIO,
+    &reuse_theft::SCENARIO,
+    &orphans::SCENARIO,
     &healthy::SCENARIO,
 ];
 

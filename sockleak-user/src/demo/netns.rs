@@ -61,6 +61,11 @@ pub(super) fn set_ipv4(name: &str, value: &str) -> io::Result<()> {
     fs::write(format!("/proc/sys/net/ipv4/{name}"), value)
 }
 
+/// Lets a backlog of this thread's network namespace be as long as the kernel can have it.
+pub(super) fn longest_backlog() -> io::Result<()> {
+    fs::write("/proc/sys/net/core/somaxconn", "65535")
+}
+
 /// Inode number of the network namespace of process `pid`.
 ///
 /// # Errors

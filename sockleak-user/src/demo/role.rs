@@ -9,7 +9,10 @@ use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 
 use super::actor::{Cue, Line};
-use super::{ProcessTruth, bound_leak, closed_leak, healthy, netns, server};
+use super::{
+    ProcessTruth, bind_early, bound_leak, closed_leak, healthy, netns, orphans, parity,
+    reuse_theft, server, time_wait, traffic,
+};
 
 /// Hidden subcommand under which a binary plays an actor.
 pub const ACTOR_COMMAND: &str = "__demo-actor";
@@ -19,6 +22,11 @@ pub(super) trait Role {
     /// Does the next bit of work. Returns how long to rest before the next, `None` when there
     /// is nothing left to do but to hold on.
     fn act(&mut self) -> anyhow::Result<Option<Duration>>;
+
+    /// Does its part of the next step of an incident that goes on step by step.
+    fn step(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
 
     /// Its part of the incident is complete.
     fn is_ready(&self) -> bool {
@@ -135,6 +143,13 @@ fn perform(role: &str, arguments: &Arguments) -> anyhow::Result<()> {
         "orderly" => Box::new(closed_leak::Orderly::new(arguments)?),
         "bind-and-forget" => Box::new(bound_leak::BindAndForget::new(arguments)?),
         "victim" => Box::new(bound_leak::Victim::new(arguments)?),
+        "keeper" => Box::new(traffic::Keeper::open(arguments)?),
+        "counter" => Box::new(traffic::Counter::open(arguments)?),
+        "gateway" => Box::new(parity::Gateway::new(arguments)?),
+        "short" => Box::new(time_wait::Short::new(arguments)?),
+        "proxy" => Box::new(bind_early::Proxy::new(arguments)?),
+        "reuser" => Box::new(reuse_theft::Reuser::new(arguments)?),
+        "deserter" => Box::new(orphans::Deserter::new(arguments)?),
         "prefork" => Box::new(healthy::Prefork::start(arguments)?),
         "churn" => Box::new(healthy::Churn::new(arguments)?),
         other => bail!("there is no demo role {other:?}"),
@@ -179,6 +194,10 @@ fn direct(part: &mut dyn Role, cues: &Receiver<Cue>) -> anyhow::Result<()> {
         match cue {
             None => rest = part.act()?,
             Some(Cue::Count) => say(&Line::Counts(part.count()?)),
+            Some(Cue::Step) => {
+                part.step()?;
+                say(&Line::Counts(part.count()?));
+            }
             Some(Cue::Freeze) => {
                 if !at_rest {
                     at_rest = true;
@@ -224,6 +243,12 @@ impl Stage {
             netns::set_ipv4("ip_local_port_range", &range)
                 .context("cannot set ip_local_port_range in the demo's namespace")?;
         }
+        for setting in arguments.list::<String>("set")? {
+            let (name, value) = setting.split_once(':').context("--set=NAME:VALUE")?;
+            netns::set_ipv4(name, value)
+                .with_context(|| format!("cannot set {name} in the demo's namespace"))?;
+        }
+        netns::longest_backlog().context("cannot set somaxconn in the demo's namespace")?;
         Ok(Self)
     }
 }

@@ -19,8 +19,26 @@ impl Running {
         scenario: &str,
         range: [u16; 2],
     ) -> Result<Self, DemoError> {
+        Self::stage_with(launcher, scenario, range, &[])
+    }
+
+    /// The same, with other settings of `net.ipv4` as well.
+    pub(super) fn stage_with(
+        launcher: &Launcher,
+        scenario: &str,
+        range: [u16; 2],
+        settings: &[(&str, &str)],
+    ) -> Result<Self, DemoError> {
         let [low, high] = range;
-        let mut stage = Actor::start(launcher, "stage", &[format!("--range={low}-{high}")])?;
+        let mut arguments = vec![format!("--range={low}-{high}")];
+        if !settings.is_empty() {
+            let settings = settings
+                .iter()
+                .map(|(name, value)| format!("{name}:{value}"));
+            let settings: Vec<String> = settings.collect();
+            arguments.push(format!("--set={}", settings.join(",")));
+        }
+        let mut stage = Actor::start(launcher, "stage", &arguments)?;
         stage.ready()?;
         let netns = netns::namespace_inode(stage.pid()).map_err(|source| DemoError::Io {
             what: format!("cannot look at /proc/{}/ns/net", stage.pid()),
@@ -64,6 +82,14 @@ impl Running {
         Ok(())
     }
 
+    /// Waits until all actors that nobody has waited for have completed their parts.
+    pub(super) fn wait_for_all(&mut self) -> Result<(), DemoError> {
+        for actor in self.actors.iter_mut().rev() {
+            self.truth.notes.extend(actor.ready_if_not_yet()?);
+        }
+        Ok(())
+    }
+
     /// Starts an actor and waits until it has completed its part.
     pub(super) fn enter_and_wait(
         &mut self,
@@ -92,6 +118,14 @@ impl Running {
     /// When an actor does not answer.
     pub fn count(&mut self) -> Result<GroundTruth, DemoError> {
         self.ask(Cue::Count)
+    }
+
+    /// Lets the incident go one step further; see [`super::Scenario::steps`].
+    ///
+    /// # Errors
+    /// When an actor cannot.
+    pub fn step(&mut self) -> Result<GroundTruth, DemoError> {
+        self.ask(Cue::Step)
     }
 
     /// Brings all actors to rest, clients before servers, and takes their final account: from

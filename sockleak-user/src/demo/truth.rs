@@ -1,5 +1,7 @@
 //! What the actors know about themselves: the figures that a report must agree with.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// TCP sockets that one process holds at rest, by class. There are no other classes at rest.
@@ -46,6 +48,16 @@ pub struct ProcessTruth {
     pub failed_binds: u64,
     /// connect() calls that failed with EADDRNOTAVAIL.
     pub failed_connects: u64,
+    /// connect() calls that did not fail.
+    pub connects: u64,
+    /// Connections it has closed with data unsent, which the kernel keeps.
+    pub orphaned: u64,
+    /// Where it connects to, when that is one address.
+    pub dst: Option<SocketAddr>,
+    /// Its sockets have a range of their own (IP_LOCAL_PORT_RANGE).
+    pub own_range: bool,
+    /// Why its calls failed, as sockleak has to name it.
+    pub cause: Option<String>,
 }
 
 /// All actors' accounts at one moment at which nothing moves.

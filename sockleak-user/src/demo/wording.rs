@@ -1,7 +1,9 @@
 //! What `sockleak demo` says around the report.
 
-use super::check::Check;
+use super::calls::Curve;
+use super::check::{Check, ProcessCheck};
 use super::{GroundTruth, Held, Scenario};
+use crate::render::units;
 
 /// What is going to happen.
 pub fn introduction(scenario: &Scenario) -> Vec<String> {
@@ -59,6 +61,7 @@ pub fn verdict(truth: &GroundTruth, check: &Check) -> Vec<String> {
             "{:>8} {:15} {report}, {accusation}: {relation}",
             "", "sockleak says"
         ));
+        lines.extend(failed(row));
     }
     lines.extend(check.wrong.iter().map(|wrong| format!("WRONG: {wrong}")));
     let leaked = |held: &Held| held.unbound + held.bound;
@@ -66,9 +69,84 @@ pub fn verdict(truth: &GroundTruth, check: &Check) -> Vec<String> {
     let own: u64 = guilty.map(|own| leaked(&own.held)).sum();
     let accused: u64 = check.processes.iter().map(|row| row.accused_of).sum();
     let verdict = if check.agrees() { "equal" } else { "NOT equal" };
+    let failed: u64 = check.processes.iter().map(|row| row.failed).sum();
+    let told: u64 = (check.processes.iter())
+        .filter_map(|row| row.reported_failed)
+        .sum();
     lines.push(format!(
-        "the demo's own count: {own} leaked sockets; sockleak: {accused}: {verdict}"
+        "the demo's own count: {own} leaked sockets, {failed} failed calls; sockleak: {accused}, \
+         {told}: {verdict}"
     ));
+    lines
+}
+
+/// How many of a process's calls failed, both ways; nothing when none did.
+fn failed(row: &ProcessCheck) -> Option<String> {
+    let told = row.reported_failed?;
+    if row.failed == 0 && told == 0 {
+        return None;
+    }
+    let relation = if row.failed == told {
+        "equal"
+    } else {
+        "DIFFERENT"
+    };
+    let own = row.failed;
+    Some(format!(
+        "{:>8} {:15} {own} calls failed, sockleak says {told}: {relation}",
+        "", ""
+    ))
+}
+
+/// What connect() cost as connections grew in number, and what that shows. All curves have one
+/// scale.
+pub fn curves(truth: &GroundTruth, curves: &[Curve]) -> Vec<String> {
+    let longest = super::curve::longest_ns(curves.iter().flat_map(|curve| &curve.points));
+    let each = curves.iter().map(|one| curve(truth, one, longest));
+    each.flatten().collect()
+}
+
+fn curve(truth: &GroundTruth, curve: &Curve, longest: u64) -> Vec<String> {
+    let [low, high] = truth.range;
+    let size = u64::from(high.saturating_sub(low) + 1);
+    let mut lines = vec![
+        String::new(),
+        format!("{} (pid {}) to {}:", curve.comm, curve.pid, curve.dst),
+    ];
+    lines.extend(super::curve::draw(&curve.points, longest));
+    if curve.upper_bound {
+        lines.push(
+            "(the backend sees upper bounds of the times: the handshake is in them)".to_owned(),
+        );
+    }
+    let knee = super::curve::knee(&curve.points);
+    match knee {
+        Some(knee) => {
+            lines.push(format!(
+                "the step: {} connections are half of the {} ports of the range. From",
+                units::count(knee),
+                units::count(size)
+            ));
+            let times = super::curve::step(&curve.points)
+                .map_or_else(String::new, |times| format!(", {times:.0} times as long"));
+            lines.push(format!(
+                "there on every search walks all of that half in vain first{times}."
+            ));
+        }
+        None if curve.own_range => {
+            lines.push(
+                "no step: within IP_LOCAL_PORT_RANGE this kernel goes port by port,".to_owned(),
+            );
+            lines.push("in one pass, without parities (Linux 6.8 and later).".to_owned());
+        }
+        None => lines.push("no step: half of the range was never taken.".to_owned()),
+    }
+    if curve.own_range && knee.is_some() {
+        lines.push(
+            "This kernel has IP_LOCAL_PORT_RANGE, but walks by parities within it,".to_owned(),
+        );
+        lines.push("too: that ends with Linux 6.8.".to_owned());
+    }
     lines
 }
 
@@ -96,7 +174,6 @@ fn list(held: &Held) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::ProcessCheck;
     use super::*;
 
     fn check(own: Held, report: Held, wrong: &[&str]) -> Check {
@@ -107,6 +184,8 @@ mod tests {
                 own,
                 report: Some(report),
                 accused_of: report.unbound + report.bound,
+                failed: 3,
+                reported_failed: Some(4),
             }],
             wrong: wrong.iter().map(|text| (*text).to_owned()).collect(),
         }
@@ -127,6 +206,10 @@ mod tests {
         assert!(text.contains("note: scaled"), "{text}");
         assert!(
             text.contains("app             3 unbound, 2 bound"),
+            "{text}"
+        );
+        assert!(
+            text.contains("3 calls failed, sockleak says 4: DIFFERENT"),
             "{text}"
         );
         assert!(

@@ -8,7 +8,7 @@ mod page;
 mod plain;
 #[cfg(test)]
 mod tests;
-mod units;
+pub(crate) mod units;
 
 use std::io::{self, Write};
 
