@@ -52,7 +52,7 @@ pub fn end<R: Reader>(sk: &Sock<R>, snum: u16, result: i32) {
     // bind() looks at the ports of the other parity than the range's first one first.
     let second_parity = range != 0 && !failed && u32::from(sk.num()).wrapping_sub(low) & 1 == 0;
     let candidates = if range != 0 && failed && high > low {
-        high - low + 1 & !1
+        (high - low + 1) & !1
     } else {
         UNCOUNTED
     };

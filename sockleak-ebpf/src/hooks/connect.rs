@@ -358,7 +358,7 @@ pub fn time_wait<R: Reader>(sk: &Sock<R>) {
         return;
     }
     let key = search::key(Op::Connect, sk, process);
-    if let Some(stats) = SEARCHES.get_ptr_mut(&key) {
+    if let Some(stats) = SEARCHES.get_ptr_mut(key) {
         // SAFETY: a live value of the search map.
         unsafe { add(&raw mut (*stats).time_waits, 1) }
     }
