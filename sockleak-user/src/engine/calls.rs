@@ -42,11 +42,13 @@ pub fn visible(attached: &Attached) -> VisibleCalls {
         outcome.served.map(|variant| variant.backend)
     };
     let bind = backend(Hook::Bind);
+    let connect = backend(Hook::Connect);
     VisibleCalls {
-        connect: backend(Hook::Connect).is_some(),
+        connect: connect.is_some(),
         bind: bind.is_some(),
         // There is no tracepoint in the search for bind(): it is told from the system call.
         only_failed_binds: bind == Some(Backend::Tracepoint),
+        bounded_connects: connect == Some(Backend::Tracepoint),
     }
 }
 

@@ -11,8 +11,8 @@ use crate::{
     model::{Cause, FailureId, Op},
     source::netns::{self, Namespaces, NetnsError, NetnsHandle, listing, source_address},
     tracker::{
-        CallsInput, KeepCall, Occupancy, PortCalls, PortFeatures, PortHolders, Pressures,
-        ProcessInfos, Range, RangeUse, Room, RoomLook, Route,
+        CallsInput, HeldPorts, KeepCall, Occupancy, PortCalls, PortFeatures, PortHolders,
+        PortOwners, Pressures, ProcessInfos, Range, RangeUse, Room, RoomLook, Route,
     },
 };
 
@@ -34,12 +34,14 @@ pub struct Shortage {
     /// first failure.
     cadences: [Cadence; 2],
     ranges: HashMap<FailureId, RangeUse>,
+    owners: HashMap<FailureId, PortOwners>,
     pressures: Pressures,
 }
 
 /// Something to be looked up.
 enum Question {
     Failure(FailureId),
+    Port(FailureId, u16),
     Route(Route),
 }
 
@@ -51,6 +53,7 @@ impl Shortage {
             holders: PortHolders::default(),
             cadences: [Cadence::default(); 2],
             ranges: HashMap::new(),
+            owners: HashMap::new(),
             pressures: Pressures::default(),
         }
     }
@@ -72,6 +75,7 @@ impl Shortage {
             keep,
             features: &self.features,
             ranges: &self.ranges,
+            owners: &self.owners,
         }
     }
 
@@ -81,7 +85,7 @@ impl Shortage {
         let [for_failures, for_warnings] = self.cadences;
         let mut looks = Vec::new();
         self.cadences = [
-            self.paced(for_failures, exhausted(calls), (calls, infos), &mut looks),
+            self.paced(for_failures, missed(calls), (calls, infos), &mut looks),
             self.paced(for_warnings, busy(calls), (calls, infos), &mut looks),
         ];
         self.pressures.advance(calls, looks);
@@ -163,6 +167,20 @@ impl Shortage {
                         self.ranges.insert(*id, range_use(&room, at_ns));
                     }
                 }
+                Question::Port(id, port) => {
+                    let has = |held: &HeldPorts| {
+                        let sets = [&held.bound, &held.connected, &held.listening];
+                        sets.iter().any(|set| set.contains(*port))
+                    };
+                    let owners = occupancy.held().filter(|(_, held)| has(held));
+                    let owners = PortOwners {
+                        port: *port,
+                        processes: owners.map(|(process, _)| process).take(HOLDERS).collect(),
+                    };
+                    if self.owners.contains_key(id) || self.owners.len() < RANGES {
+                        self.owners.insert(*id, owners);
+                    }
+                }
                 Question::Route(route) => {
                     let src = source_address(&netns, route.dst);
                     if let Some(room) = occupancy.towards_in(range, src, route.dst) {
@@ -175,16 +193,17 @@ impl Shortage {
     }
 }
 
-/// Ranges that failures have found exhausted, most failures first.
-fn exhausted(calls: &PortCalls) -> BTreeMap<Place, Vec<Question>> {
+/// Ranges that failures have found exhausted and ports that were refused, most failures first.
+fn missed(calls: &PortCalls) -> BTreeMap<Place, Vec<Question>> {
     by_place(calls.failures().iter().filter_map(|failure| {
-        let own_range = match failure.id.cause {
-            Cause::EphemeralExhausted => None,
-            Cause::LocalRangeExhausted => Some(failure.id.range?),
+        let id = failure.id;
+        let (own_range, question) = match id.cause {
+            Cause::EphemeralExhausted => (None, Question::Failure(id)),
+            Cause::LocalRangeExhausted => (Some(id.range?), Question::Failure(id)),
+            Cause::PortConflict => (None, Question::Port(id, failure.port?)),
             _ => return None,
         };
-        let place = (failure.id.search.netns, own_range);
-        Some((place, Question::Failure(failure.id)))
+        Some(((id.search.netns, own_range), question))
     }))
 }
 

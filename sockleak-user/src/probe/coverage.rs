@@ -82,7 +82,9 @@ pub fn gaps(outcomes: &[Outcome]) -> Vec<String> {
     let mut gaps: Vec<String> = Vec::new();
     for outcome in outcomes {
         let gap = match (outcome.served, &outcome.reason) {
-            (Some(variant), _) => variant.limits.map(ToOwned::to_owned),
+            (Some(variant), _) => variant
+                .limits
+                .map(|limits| format!("{}: {limits}", outcome.hook.name())),
             // The reasons are in the start report; a verdict only needs the gap.
             (None, _) => Some(format!("{} is not visible", outcome.hook.gives())),
         };

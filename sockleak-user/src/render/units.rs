@@ -93,6 +93,26 @@ pub fn duration(seconds: f64) -> String {
     text.replace(' ', "\u{a0}")
 }
 
+/// A latency in ns with two or three digits: `701 ns`, `37 us`, `1.2 ms`, `420 ms`, `1.3 s`
+pub fn latency(ns: u64) -> String {
+    let scaled = |unit: f64| {
+        let value = ns as f64 / unit;
+        let digits = usize::from(value < 9.95);
+        format!("{value:.digits$}")
+    };
+    match ns {
+        0..1_000 => format!("{ns}\u{a0}ns"),
+        1_000..999_500 => format!("{}\u{a0}us", scaled(1e3)),
+        999_500..999_500_000 => format!("{}\u{a0}ms", scaled(1e6)),
+        _ => format!("{}\u{a0}s", scaled(1e9)),
+    }
+}
+
+/// [`latency`] as one word: `1.2ms`
+pub fn short_latency(ns: u64) -> String {
+    latency(ns).replace('\u{a0}', "")
+}
+
 /// [`duration`] as one word: `3m12s`
 pub fn short_age(seconds: f64) -> String {
     duration(seconds).replace(['\u{a0}', ','], "")
@@ -163,6 +183,25 @@ mod tests {
         assert_eq!(duration(f64::INFINITY), "-".replace(' ', NBSP));
         assert_eq!(duration(-1.0), "-".replace(' ', NBSP));
         assert_eq!(short_age(192.0), "3m12s");
+    }
+
+    #[test]
+    fn latencies_have_two_digits_or_three() {
+        let cases = [
+            (0, "0ns"),
+            (701, "701ns"),
+            (1_240, "1.2us"),
+            (37_200, "37us"),
+            (999_499, "999us"),
+            (999_500, "1.0ms"),
+            (1_240_000, "1.2ms"),
+            (420_000_000, "420ms"),
+            (1_300_000_000, "1.3s"),
+            (u64::MAX, "18446744074s"),
+        ];
+        for (ns, text) in cases {
+            assert_eq!(short_latency(ns), text);
+        }
     }
 
     #[test]

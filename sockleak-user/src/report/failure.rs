@@ -44,7 +44,8 @@ pub struct FailureReport {
     pub count: u64,
     /// Who occupies the range, when it is exhausted.
     pub breakdown: Option<PortBreakdown>,
-    /// Pids that hold most ports of it, most first.
+    /// Pids that hold most ports of an exhausted range, most first; or that hold the port which
+    /// was refused.
     pub holders: Vec<u32>,
     /// The same with names and ports.
     pub held_by: Vec<Holder>,

@@ -15,6 +15,8 @@ pub struct VisibleCalls {
     pub bind: bool,
     /// Of bind() and listen() only those that fail are seen: the number of all is not known.
     pub only_failed_binds: bool,
+    /// The time of a connect() that finds a port is an upper bound.
+    pub bounded_connects: bool,
 }
 
 impl VisibleCalls {

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::searches_tests::{counters, failure_id, search, search_id};
 use super::testing::{NETNS, S, Watched, all_calls, process};
 use super::{
-    CallsInput, CallsReading, EndInput, IntervalInput, PortFeatures, ProcessInfos, RangeUse,
-    Selection, VisibleCalls, end, failures, hot_loops, interval,
+    CallsInput, CallsReading, EndInput, IntervalInput, PortFeatures, PortOwners, ProcessInfos,
+    RangeUse, Selection, VisibleCalls, end, failures, hot_loops, interval,
 };
 use crate::model::{Counters, FailureCounters, FailureId, ProcessInfo};
 use crate::report::{Cause, EndReport, IntervalReport, Loss, Op, OpCounts, SelfCost};
@@ -52,12 +52,19 @@ fn watched() -> Watched {
         connect: true,
         bind: true,
         only_failed_binds: true,
+        bounded_connects: false,
     });
     calls.advance(CallsReading {
         at_ns: S,
         before,
         searches: vec![searches],
-        failures: vec![failed(failure_id(1), 50), failed(bind_conflict(2), 3)],
+        failures: vec![
+            failed(failure_id(1), 50),
+            FailureCounters {
+                port: Some(8080),
+                ..failed(bind_conflict(2), 3)
+            },
+        ],
     });
     watched
 }
@@ -112,12 +119,20 @@ fn a_failure_says_who_why_and_who_has_the_ports() {
             ..RangeUse::default()
         },
     )]);
+    let owners = HashMap::from([(
+        bind_conflict(2),
+        PortOwners {
+            port: 8080,
+            processes: vec![process(3)],
+        },
+    )]);
     let features = PortFeatures::default();
     let input = CallsInput {
         infos: &infos,
         keep: &|_, _| true,
         features: &features,
         ranges: &ranges,
+        owners: &owners,
     };
     let found = failures(watched.tracker.calls(), &input);
     let first = &found[0];
@@ -149,7 +164,11 @@ fn a_failure_says_who_why_and_who_has_the_ports() {
 
     let second = &found[1];
     assert_eq!((second.op, second.cause), (Op::Bind, Cause::PortConflict));
-    assert_eq!(second.src.as_deref(), Some("0.0.0.0:0"));
+    assert_eq!(second.src.as_deref(), Some("0.0.0.0:8080"));
+    assert_eq!(
+        (second.holders.as_slice(), second.held_by[0].comm.as_str()),
+        (&[3][..], "holder")
+    );
     assert_eq!(
         (second.comm.as_str(), second.breakdown.is_some()),
         ("", false)

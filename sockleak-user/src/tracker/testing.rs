@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
 
 use super::{
-    Baseline, CallsInput, Census, Config, Inventory, PortFeatures, ProcessInfos, RangeUse, Sample,
-    Surroundings, Tracker,
+    Baseline, CallsInput, Census, Config, Inventory, PortFeatures, PortOwners, ProcessInfos,
+    RangeUse, Sample, Surroundings, Tracker,
 };
 use crate::model::{
     Birth, Counters, FailureId, Family, HeldSocket, NamespacePorts, ProcessId, ProcessInfo,
@@ -68,13 +68,19 @@ pub(super) fn born(mut socket: HeldSocket, creator: ProcessId, at_ns: u64) -> He
 
 /// Everything is shown, and nothing is known about anybody.
 pub(super) fn all_calls() -> CallsInput<'static> {
-    type Nothing = (ProcessInfos, PortFeatures, HashMap<FailureId, RangeUse>);
+    type Nothing = (
+        ProcessInfos,
+        PortFeatures,
+        HashMap<FailureId, RangeUse>,
+        HashMap<FailureId, PortOwners>,
+    );
     static NOTHING: LazyLock<Nothing> = LazyLock::new(Nothing::default);
     CallsInput {
         infos: &NOTHING.0,
         keep: &|_, _| true,
         features: &NOTHING.1,
         ranges: &NOTHING.2,
+        owners: &NOTHING.3,
     }
 }
 

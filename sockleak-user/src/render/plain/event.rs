@@ -4,7 +4,7 @@
 
 use super::super::columns::{Align, maybe, number, put_line, text};
 use super::super::page::Page;
-use super::super::units::short_age;
+use super::super::units::{short_age, short_latency};
 use crate::report::{EventReport, SearchOutcome};
 
 pub fn put(page: &mut Page, time: &str, event: &EventReport) {
@@ -31,7 +31,7 @@ pub fn put(page: &mut Page, time: &str, event: &EventReport) {
                 6,
                 Align::Right,
                 maybe(search.and_then(|search| search.search_ns), |ns| {
-                    short_age(ns as f64 / 1e9)
+                    short_latency(ns)
                 }),
             ),
             (

@@ -2,7 +2,7 @@
 
 use super::super::columns::{Align, Columns, number, text};
 use super::super::page::{Page, Style};
-use super::super::units::{count, counted, duration};
+use super::super::units::{count, counted, duration, latency};
 use super::{TEXT as LABEL, process};
 use crate::report::{
     Cause, CauseCount, EndReport, FailureReport, Holder, Op, OpCounts, PortBreakdown,
@@ -205,7 +205,7 @@ fn whereto(failure: &FailureReport) -> Option<String> {
 fn searched(failure: &FailureReport) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(ns) = failure.search_ns {
-        parts.push(duration(ns as f64 / 1e9));
+        parts.push(latency(ns));
     }
     if let Some(candidates) = failure.candidates {
         parts.push(format!("{} examined", counted(candidates, "port")));

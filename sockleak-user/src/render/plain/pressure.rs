@@ -1,7 +1,7 @@
 //! Ports towards a destination get scarce: before the first error.
 
 use super::super::page::{Page, Style};
-use super::super::units::{count, counted, duration};
+use super::super::units::{count, counted, duration, latency};
 use super::failure::holders;
 use crate::report::PressureReport;
 
@@ -29,8 +29,8 @@ pub fn put(page: &mut Page, pressure: &PressureReport) {
     if let (Some(first), Some(second)) = (pressure.first_p50_ns, pressure.second_p50_ns) {
         let text = format!(
             "half of the searches in the first parity take up to {}, in the second up to {}",
-            duration(first as f64 / 1e9),
-            duration(second as f64 / 1e9)
+            latency(first),
+            latency(second)
         );
         page.labelled(INDENT, "price", TEXT, Style::Normal, &text);
     }

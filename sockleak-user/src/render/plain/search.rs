@@ -2,7 +2,7 @@
 
 use super::super::columns::{Align, Columns, alarming, maybe, number, text};
 use super::super::page::{Page, Style};
-use super::super::units::{count, counted, short_age};
+use super::super::units::{count, counted, short_latency};
 use super::{TEXT as LABEL, process};
 use crate::report::{EndReport, HotLoop, OpCounts, SearchReport};
 
@@ -37,9 +37,8 @@ pub fn put_table(page: &mut Page, searches: &[SearchReport]) {
         } else {
             ""
         };
-        let time = |ns: Option<u64>, mark: &str| {
-            maybe(ns, |ns| format!("{mark}{}", short_age(ns as f64 / 1e9)))
-        };
+        let time =
+            |ns: Option<u64>, mark: &str| maybe(ns, |ns| format!("{mark}{}", short_latency(ns)));
         let max_mark = if search.max_is_upper_bound {
             "<"
         } else {
@@ -104,7 +103,7 @@ pub fn put_all(page: &mut Page, end: &EndReport) {
         .into_iter()
         .map(|(name, calls)| match calls {
             Some(calls) => format!("{name}() {}", counted(calls, "call")),
-            None => format!("{name}() not visible"),
+            None => format!("{name}() not counted"),
         })
         .collect();
     let found = if end.hot_loops.is_empty() {

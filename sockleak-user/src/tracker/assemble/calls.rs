@@ -36,6 +36,15 @@ pub struct RangeUse {
     pub at_ns: u64,
 }
 
+/// Who has a port, of those that a failure of [`Cause::PortConflict`] asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortOwners {
+    /// The port.
+    pub port: u16,
+    /// Processes.
+    pub processes: Vec<ProcessId>,
+}
+
 /// What the tracker does not have.
 #[derive(Clone, Copy)]
 pub struct CallsInput<'a> {
@@ -47,6 +56,8 @@ pub struct CallsInput<'a> {
     pub features: &'a PortFeatures,
     /// Who occupies the ranges that failures have found exhausted.
     pub ranges: &'a HashMap<FailureId, RangeUse>,
+    /// Who has the port that was refused.
+    pub owners: &'a HashMap<FailureId, PortOwners>,
 }
 
 impl CallsInput<'_> {
@@ -217,7 +228,15 @@ fn report(failure: &Failure, at_ns: u64, input: &CallsInput<'_>) -> FailureRepor
     let id = &failure.id;
     let who = id.search.process;
     let range = input.ranges.get(id);
-    let held = range.map_or(&[] as &[_], |range| range.holders.as_slice());
+    let owners = input
+        .owners
+        .get(id)
+        .filter(|owners| failure.port == Some(owners.port));
+    let held: Vec<(ProcessId, u64)> = match (range, owners) {
+        (Some(range), _) => range.holders.clone(),
+        (None, Some(owners)) => owners.processes.iter().map(|owner| (*owner, 1)).collect(),
+        (None, None) => Vec::new(),
+    };
     FailureReport {
         op: id.search.op,
         errno: errno_name(id.errno),
