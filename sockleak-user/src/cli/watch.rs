@@ -17,11 +17,12 @@ use super::{
     printer::{Format, Printer},
 };
 use crate::{
-    decode::{self, Event},
+    decode::{self, Event, EventKind},
     engine::{Sampled, Session, Settings, timestamp},
     model::{Filter, Subject},
     report::{Body, EventReport, Report, SearchOutcome, errno_name},
     source::ring::RECORD,
+    tracker::VisibleCalls,
 };
 
 /// Runs the subcommand.
@@ -104,13 +105,15 @@ async fn follow(
                 session.demand_inventory();
                 report_interval(&mut session, config, printer, &mut explained)?;
             }
-            Some(batch) = next(&mut events) => print_events(&batch, &config.filter, printer)?,
+            Some(batch) = next(&mut events) => {
+                print_events(&batch, config, session.visible(), printer)?;
+            },
         }
     }
     let end = session.finish()?;
     if let Some(events) = &mut events {
         while let Ok(batch) = events.try_recv() {
-            print_events(&batch, &config.filter, printer)?;
+            print_events(&batch, config, session.visible(), printer)?;
         }
     }
     if config.format == Format::Json {
@@ -199,11 +202,19 @@ async fn next(events: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
     }
 }
 
-fn print_events(batch: &Bytes, filter: &Filter, printer: &mut Printer) -> Result<()> {
+fn print_events(
+    batch: &Bytes,
+    config: &WatchConfig,
+    visible: VisibleCalls,
+    printer: &mut Printer,
+) -> Result<()> {
     for record in batch.chunks(RECORD) {
         match decode::event(record) {
-            Ok(event) if passes(filter, &event) => {
-                printer.print(&Report::new(timestamp(), Body::Event(report(event))))?;
+            Ok(event) if passes(&config.filter, &event) => {
+                printer.print(&Report::new(
+                    timestamp(),
+                    Body::Event(report(event, visible)),
+                ))?;
             }
             Ok(_) => {}
             Err(error) => log::warn!("an event could not be decoded: {error}"),
@@ -222,7 +233,8 @@ fn passes(filter: &Filter, event: &Event) -> bool {
     })
 }
 
-fn report(event: Event) -> EventReport {
+fn report(event: Event, visible: VisibleCalls) -> EventReport {
+    let is_connect = event.kind == EventKind::Connect;
     EventReport {
         event: event.kind.name(),
         pid: event.pid,
@@ -237,6 +249,7 @@ fn report(event: Event) -> EventReport {
             errno: (search.errno != 0)
                 .then(|| errno_name(u16::try_from(search.errno).unwrap_or(u16::MAX))),
             search_ns: search.search_ns,
+            search_is_upper_bound: is_connect && visible.bounded_connects && search.errno == 0,
             candidates: search.candidates,
             range: search.range.map(|(low, high)| [low, high]),
             start: search.start,

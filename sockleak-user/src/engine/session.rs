@@ -35,7 +35,7 @@ use crate::{
     },
     tracker::{
         self, Baseline, CallsReading, Config, EndInput, Hidden, IntervalInput, PortHolders,
-        ProcessInfos, Sample, Selection, Surroundings, Tracker,
+        ProcessInfos, Sample, Selection, Surroundings, Tracker, VisibleCalls,
     },
 };
 
@@ -216,6 +216,11 @@ impl Session {
             pressures: tracker::pressures(self.shortage.pressures(), &calls),
             leaks,
         })
+    }
+
+    /// Which calls are visible, and how exactly.
+    pub fn visible(&self) -> VisibleCalls {
+        self.tracker.calls().visible()
     }
 
     /// Makes the next sample look at all descriptors, however dear the last look was.

@@ -121,6 +121,8 @@ pub struct SearchOutcome {
     pub errno: Option<String>,
     /// Time in it, ns; `None` when not measured.
     pub search_ns: Option<u64>,
+    /// `search_ns` contains more than the search.
+    pub search_is_upper_bound: bool,
     /// Ports examined; `None` when not counted.
     pub candidates: Option<u32>,
     /// Range that was searched, both ends included; `None` for a check of one port.

@@ -27,13 +27,7 @@ pub fn put(page: &mut Page, time: &str, event: &EventReport) {
             ),
             (18, Align::Left, text(&event.sk)),
             (13, Align::Left, maybe(search, outcome)),
-            (
-                6,
-                Align::Right,
-                maybe(search.and_then(|search| search.search_ns), |ns| {
-                    short_latency(ns)
-                }),
-            ),
+            (6, Align::Right, maybe(search.and_then(took), |took| took)),
             (
                 6,
                 Align::Right,
@@ -47,4 +41,15 @@ pub fn put(page: &mut Page, time: &str, event: &EventReport) {
 
 fn outcome(search: &SearchOutcome) -> String {
     search.errno.clone().unwrap_or_else(|| "ok".to_owned())
+}
+
+/// `<` marks an upper bound.
+fn took(search: &SearchOutcome) -> Option<String> {
+    let mark = if search.search_is_upper_bound {
+        "<"
+    } else {
+        ""
+    };
+    let ns = search.search_ns?;
+    Some(format!("{mark}{}", short_latency(ns)))
 }
