@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sockleak_ebpf::FIELDS;
 
-use super::catalog::{Target, VARIANTS};
+use super::catalog::{self, Target};
 use crate::kernel::{Facts, FieldSpec, Symbols, Wanted};
 
 /// Data symbol that 5.10 needs for the inventory.
@@ -30,7 +30,7 @@ pub fn gather() -> Facts {
         .collect();
     let mut functions = BTreeSet::new();
     let mut tracepoints = BTreeSet::new();
-    for attachment in VARIANTS.iter().flat_map(|variant| variant.attachments) {
+    for attachment in catalog::all().flat_map(|variant| variant.attachments) {
         match attachment.target {
             Target::Fentry(name, _)
             | Target::Fexit(name, _)

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     kernel::{BtfFacts, Features, Member, Param, Privileges, Symbols, symbols::Symbol},
-    probe::catalog::VARIANTS,
+    probe::catalog,
 };
 
 /// A kernel that has everything and accepts everything.
@@ -17,7 +17,7 @@ fn willing() -> Facts {
         };
         btf.fields.insert(spec.global.to_owned(), member);
     }
-    for attachment in VARIANTS.iter().flat_map(|variant| variant.attachments) {
+    for attachment in catalog::all().flat_map(|variant| variant.attachments) {
         match attachment.target {
             Target::Fentry(name, types) | Target::Fexit(name, types) => {
                 btf.functions.insert(name.to_owned(), proto(types));
