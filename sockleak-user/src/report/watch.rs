@@ -175,7 +175,8 @@ pub struct EndReport {
     pub failures_by_cause: Vec<CauseCount>,
     /// All failures since attach, folded, most frequent first.
     pub failures: Vec<FailureReport>,
-    /// Who has spent CPU time in the port search since attach, dearest first.
+    /// Who has spent CPU time in the port search since attach, over the whole time or in any
+    /// interval, dearest first.
     pub hot_loops: Vec<HotLoop>,
     /// What was not visible.
     pub coverage: Vec<String>,

@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 
 use super::failures::{Failure, Failures};
+use super::hot::{self, HotRules};
 use super::searches::{SearchActivity, Searches};
-use crate::model::{Cause, Counters, FailureCounters, FailureId, Op, ProcessId, SearchCounters};
+use crate::model::{
+    Cause, Counters, FailureCounters, FailureId, Op, ProcessId, SearchCounters, SearchId,
+};
 
 /// Which calls are visible: there is a hook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +71,8 @@ pub struct PortCalls {
     newly_unlisted: u64,
     /// Of the failures that look like [`Cause::DuplicateTuple`], those that were TIME_WAIT.
     time_waits: HashMap<FailureId, u64>,
+    /// How long each search was a hot loop, ns.
+    hot: HashMap<SearchId, u64>,
 }
 
 /// What a lookup of the address pair of a [`Cause::DuplicateTuple`] failure has found.
@@ -81,6 +86,8 @@ pub enum TupleOwner {
 
 /// Address pairs that were TIME_WAIT which are remembered for the last report.
 const TIME_WAITS: usize = 4096;
+/// Hot loops that are remembered for the last report.
+const HOT: usize = 1024;
 
 impl PortCalls {
     /// Starts at `at_ns`; remembers at most `limit` elements of each map.
@@ -97,6 +104,7 @@ impl PortCalls {
             unlisted: [0; 3],
             newly_unlisted: 0,
             time_waits: HashMap::new(),
+            hot: HashMap::new(),
         }
     }
 
@@ -120,6 +128,24 @@ impl PortCalls {
         let sum = |counts: &[u64; 3]| counts.iter().sum::<u64>();
         self.newly_unlisted = sum(&unlisted).saturating_sub(sum(&self.unlisted));
         self.unlisted = unlisted;
+        self.heat();
+    }
+
+    fn heat(&mut self) {
+        for activity in self.searches.interval() {
+            let cost = hot::cost(activity, self.interval_ns);
+            let is_hot = hot::is_hot(activity, cost, self.interval_ns, &HotRules::default());
+            let has_room = self.hot.len() < HOT || self.hot.contains_key(&activity.id);
+            if is_hot && has_room {
+                *self.hot.entry(activity.id).or_default() += self.interval_ns;
+            }
+        }
+    }
+
+    /// How long a search has been a hot loop, over the intervals in which it was one, ns; 0 if
+    /// never.
+    pub fn hot_ns(&self, id: &SearchId) -> u64 {
+        self.hot.get(id).copied().unwrap_or(0)
     }
 
     /// Address pairs about which it is asked whether they are in TIME_WAIT: failures of the

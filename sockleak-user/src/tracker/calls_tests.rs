@@ -229,6 +229,23 @@ fn what_is_not_visible_is_not_zero() {
     assert_eq!(end.failed_unlisted, 5);
     assert_eq!(end.failures_by_cause.len(), 2);
     assert_eq!((end.failures.len(), end.hot_loops.len()), (2, 1));
+    assert!((end.hot_loops[0].hot_for_s - 1.0).abs() < 1e-9);
+
+    // Ten quiet minutes later it is no hot loop over the whole time, but it was one.
+    let mut searches = counters(search_id(1));
+    (0..50).for_each(|_| search(&mut searches, 1_000_000, 28_232, false));
+    (0..5_000).for_each(|_| search(&mut searches, 1_000, 1, false));
+    searches.failed = 50;
+    watched.tracker.calls_mut().advance(CallsReading {
+        at_ns: 600 * S,
+        before: Counters::default(),
+        searches: vec![searches],
+        failures: vec![failed(failure_id(1), 50)],
+    });
+    assert!(hot_loops(watched.tracker.calls(), &all_calls()).is_empty());
+    let end = end_of(&watched);
+    assert!((end.hot_loops[0].hot_for_s - 1.0).abs() < 1e-9);
+    assert!(end.hot_loops[0].search.cpu_share.unwrap() < 0.001);
 
     watched.tracker.calls_mut().see(VisibleCalls::default());
     let blind = interval_of(&watched, all_calls());

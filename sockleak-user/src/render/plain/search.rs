@@ -2,7 +2,7 @@
 
 use super::super::columns::{Align, Columns, alarming, maybe, number, text};
 use super::super::page::{Page, Style};
-use super::super::units::{count, counted, short_latency};
+use super::super::units::{count, counted, duration, short_latency};
 use super::{TEXT as LABEL, process};
 use crate::report::{EndReport, HotLoop, OpCounts, SearchReport};
 
@@ -78,7 +78,7 @@ pub fn put_hot(page: &mut Page, hot: &HotLoop) {
             &format!("port search of {}(){towards}", search.op.name()),
         )
         .end_line();
-    page.labelled(INDENT, "cost", TEXT, Style::Normal, &cost(search));
+    page.labelled(INDENT, "cost", TEXT, Style::Normal, &cost(hot));
     let meaning = hot.meaning.replace(" %", "\u{a0}%");
     page.labelled(INDENT, "means", TEXT, Style::Normal, &meaning);
     page.labelled_list(INDENT, "fix", TEXT, &hot.remedy);
@@ -134,7 +134,8 @@ pub fn put_all(page: &mut Page, end: &EndReport) {
     }
 }
 
-fn cost(search: &SearchReport) -> String {
+fn cost(hot: &HotLoop) -> String {
+    let search = &hot.search;
     let percent = |share: f64| format!("{:.1}\u{a0}%", share * 100.0);
     let share = match (search.cpu_share, search.cpu_share_at_most) {
         (Some(share), Some(most)) if search.cpu_share_is_lower_bound => {
@@ -151,7 +152,11 @@ fn cost(search: &SearchReport) -> String {
         0 => String::new(),
         failed => format!(", {} of them failed", count(failed)),
     };
-    format!("{share} in {}{failed}", counted(search.calls, "call"))
+    format!(
+        "{share} in {}{failed}; for {}",
+        counted(search.calls, "call"),
+        duration(hot.hot_for_s)
+    )
 }
 
 fn parity(share: f64) -> (Style, String) {

@@ -95,54 +95,67 @@ pub fn searches(calls: &PortCalls, input: &CallsInput<'_>) -> Option<Vec<SearchR
 
 /// The hot loops of the newest interval, dearest first.
 pub fn hot_loops(calls: &PortCalls, input: &CallsInput<'_>) -> Vec<HotLoop> {
-    hot(
-        calls.searches(),
-        calls.failures(),
-        calls.interval_ns(),
-        input,
-    )
+    let over = Over {
+        calls,
+        interval_ns: calls.interval_ns(),
+        failures: calls.failures(),
+    };
+    over.hot_loops(calls.searches(), false, input)
 }
 
-/// The hot loops since attach, dearest first.
+/// The hot loops since attach, dearest first: those of any interval too.
 pub fn hot_loops_since_attach(calls: &PortCalls, input: &CallsInput<'_>) -> Vec<HotLoop> {
-    hot(
-        &calls.searches_since_attach(),
-        &calls.failures_since_attach(),
-        calls.lasting_ns(),
-        input,
-    )
+    let over = Over {
+        calls,
+        interval_ns: calls.lasting_ns(),
+        failures: &calls.failures_since_attach(),
+    };
+    over.hot_loops(&calls.searches_since_attach(), true, input)
 }
 
-fn hot(
-    activities: &[SearchActivity],
-    failures: &[Failure],
+/// A span of time and what failed in it.
+struct Over<'a> {
+    calls: &'a PortCalls,
     interval_ns: u64,
-    input: &CallsInput<'_>,
-) -> Vec<HotLoop> {
-    let rules = HotRules::default();
-    let ranges: HashMap<SearchId, (u16, u16)> = failures
-        .iter()
-        .filter_map(|failure| Some((failure.id.search, failure.id.range?)))
-        .collect();
-    activities
-        .iter()
-        .filter(|activity| input.keeps(&activity.id))
-        .filter_map(|activity| {
-            let cost = hot::cost(activity, interval_ns);
-            hot::is_hot(activity, cost, interval_ns, &rules).then(|| HotLoop {
-                search: search(activity, cost, interval_ns, input),
-                meaning: meaning(activity),
-                remedy: remedy::of_search(
-                    &Trouble {
-                        loopback: is_loopback(&activity.id),
-                        range: ranges.get(&activity.id).copied(),
-                        ..Trouble::new(activity.id.op, Cause::Other)
-                    },
-                    input.features,
-                ),
+    failures: &'a [Failure],
+}
+
+impl Over<'_> {
+    fn hot_loops(
+        &self,
+        activities: &[SearchActivity],
+        or_ever: bool,
+        input: &CallsInput<'_>,
+    ) -> Vec<HotLoop> {
+        let rules = HotRules::default();
+        let ranges: HashMap<SearchId, (u16, u16)> = self
+            .failures
+            .iter()
+            .filter_map(|failure| Some((failure.id.search, failure.id.range?)))
+            .collect();
+        activities
+            .iter()
+            .filter(|activity| input.keeps(&activity.id))
+            .filter_map(|activity| {
+                let cost = hot::cost(activity, self.interval_ns);
+                let hot_ns = self.calls.hot_ns(&activity.id);
+                let is_hot = hot::is_hot(activity, cost, self.interval_ns, &rules);
+                (is_hot || or_ever && hot_ns > 0).then(|| HotLoop {
+                    search: search(activity, cost, self.interval_ns, input),
+                    hot_for_s: hot_ns as f64 / 1e9,
+                    meaning: meaning(activity),
+                    remedy: remedy::of_search(
+                        &Trouble {
+                            loopback: is_loopback(&activity.id),
+                            range: ranges.get(&activity.id).copied(),
+                            ..Trouble::new(activity.id.op, Cause::Other)
+                        },
+                        input.features,
+                    ),
+                })
             })
-        })
-        .collect()
+            .collect()
+    }
 }
 
 fn meaning(activity: &SearchActivity) -> String {
