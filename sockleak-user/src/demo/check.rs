@@ -299,6 +299,7 @@ mod tests {
             breakdown: None,
             holders: Vec::new(),
             held_by: Vec::new(),
+            callers: vec![],
             remedy: Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use std::{
 use super::{cadence::Cadence, calls, clock};
 use crate::{
     kernel::Facts,
-    model::{Cause, FailureId, Op},
+    model::{Cause, FailureId, Op, PortSettings},
     source::netns::{self, Namespaces, NetnsError, NetnsHandle, listing, source_address},
     tracker::{
         CallsInput, HeldPorts, KeepCall, Occupancy, PortCalls, PortFeatures, PortHolders,
@@ -132,7 +132,8 @@ impl Shortage {
                     None => self.ranges.len() < RANGES,
                 }
             {
-                self.ranges.insert(id, range_use(&look.room, look.at_ns));
+                self.ranges
+                    .insert(id, range_use(&look.room, look.at_ns, None));
             }
         }
     }
@@ -164,7 +165,8 @@ impl Shortage {
                     if let Some(room) = room
                         && (is_known || self.ranges.len() < RANGES)
                     {
-                        self.ranges.insert(*id, range_use(&room, at_ns));
+                        let settings = Some(occupancy.settings());
+                        self.ranges.insert(*id, range_use(&room, at_ns, settings));
                     }
                 }
                 Question::Port(id, port) => {
@@ -246,13 +248,15 @@ fn known(address: Option<IpAddr>) -> Option<IpAddr> {
     address.filter(|address| !address.is_unspecified())
 }
 
-fn range_use(room: &Room, at_ns: u64) -> RangeUse {
+fn range_use(room: &Room, at_ns: u64, settings: Option<&PortSettings>) -> RangeUse {
     RangeUse {
         connected: room.connected,
         time_wait: room.time_wait,
         bound: room.bound,
         reserved: room.reserved,
         other: room.usable(),
+        tw_reuse: settings.and_then(|settings| settings.tw_reuse),
+        timestamps: settings.and_then(|settings| settings.timestamps),
         holders: room
             .blockers
             .iter()

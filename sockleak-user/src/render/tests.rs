@@ -183,6 +183,7 @@ fn poisoned(text: &str) -> Vec<Report> {
                 body.src.iter_mut().for_each(poison);
                 body.dst.iter_mut().for_each(poison);
                 body.held_by.iter_mut().for_each(|h| poison(&mut h.comm));
+                body.callers.iter_mut().for_each(|c| poison(&mut c.comm));
                 body.remedy.iter_mut().for_each(poison);
             }
             Body::HotLoop(body) => {

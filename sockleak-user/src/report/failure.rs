@@ -49,8 +49,25 @@ pub struct FailureReport {
     pub holders: Vec<u32>,
     /// The same with names and ports.
     pub held_by: Vec<Holder>,
+    /// connect() that found no port: who has connected to the destination since attach, most
+    /// first.
+    pub callers: Vec<Caller>,
     /// What to change.
     pub remedy: Vec<String>,
+}
+
+/// A process that connects to a destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Caller {
+    /// Its pid.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Connections for which it found a port, since attach.
+    pub connections: u64,
+    /// Of its connections, those that have entered TIME_WAIT since attach; `None` when that is
+    /// not seen.
+    pub time_waits: Option<u64>,
 }
 
 /// Ports of a range by what makes them unusable towards a destination.

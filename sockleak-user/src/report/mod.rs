@@ -16,7 +16,7 @@ mod watch;
 use serde::{Serialize, Serializer};
 
 pub use crate::model::{Cause, Family, Op, SocketClass};
-pub use failure::{CauseCount, FailureReport, OpCounts, PortBreakdown, errno_name};
+pub use failure::{Caller, CauseCount, FailureReport, OpCounts, PortBreakdown, errno_name};
 pub use leak::{After, Holder, Leak, LeakClass, Limit, LimitName};
 pub use loss::{Loss, SelfCost};
 pub use ports::{

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::failures::{Failure, Failures};
 use super::hot::{self, HotRules};
+use super::pressure::Route;
 use super::searches::{SearchActivity, Searches};
 use crate::model::{
     Cause, Counters, FailureCounters, FailureId, Op, ProcessId, SearchCounters, SearchId,
@@ -73,6 +74,17 @@ pub struct PortCalls {
     time_waits: HashMap<FailureId, u64>,
     /// How long each search was a hot loop, ns.
     hot: HashMap<SearchId, u64>,
+}
+
+/// Connections that a process has made to a destination since attach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// Who.
+    pub process: ProcessId,
+    /// How many.
+    pub connections: u64,
+    /// Of those, have entered TIME_WAIT; 0 where that is not seen.
+    pub time_waits: u64,
 }
 
 /// What a lookup of the address pair of a [`Cause::DuplicateTuple`] failure has found.
@@ -230,6 +242,37 @@ impl PortCalls {
         }
         all.sort_by_key(|failure| (std::cmp::Reverse(failure.count), failure.id));
         all
+    }
+
+    /// Who has connected to the destinations of `wanted` since attach, in any order.
+    pub fn connections<'a>(
+        &self,
+        wanted: impl Iterator<Item = &'a SearchId>,
+    ) -> HashMap<Route, Vec<Connections>> {
+        let route = |id: &SearchId| {
+            Some(Route {
+                netns: id.netns,
+                dst: id.dst?,
+            })
+        };
+        let mut found: HashMap<Route, Vec<Connections>> = wanted
+            .filter_map(route)
+            .map(|route| (route, Vec::new()))
+            .collect();
+        if found.is_empty() {
+            return found;
+        }
+        for (id, connections, time_waits) in self.searches.connections() {
+            let users = route(id).and_then(|route| found.get_mut(&route));
+            if let (Some(users), 1..) = (users, connections) {
+                users.push(Connections {
+                    process: id.process,
+                    connections,
+                    time_waits,
+                });
+            }
+        }
+        found
     }
 
     /// Length of the newest interval, ns.

@@ -41,6 +41,9 @@ fn watched() -> Watched {
     let mut searches = counters(search_id(1));
     (0..50).for_each(|_| search(&mut searches, 1_000_000, 28_232, false));
     searches.failed = 50;
+    let mut user = counters(search_id(5));
+    (0..20).for_each(|_| search(&mut user, 1_000, 1, false));
+    user.time_waits = 12;
     let mut before = Counters {
         searches: [50, 9, 2],
         failures: [55, 3, 0],
@@ -57,7 +60,7 @@ fn watched() -> Watched {
     calls.advance(CallsReading {
         at_ns: S,
         before,
-        searches: vec![searches],
+        searches: vec![searches, user],
         failures: vec![
             failed(failure_id(1), 50),
             FailureCounters {
@@ -152,6 +155,10 @@ fn a_failure_says_who_why_and_who_has_the_ports() {
     assert_eq!((breakdown.connected, breakdown.other), (28_000, 32));
     assert!((breakdown.age_s - 0.5).abs() < 1e-9);
     assert_eq!(first.holders, [3]);
+    let callers = &first.callers;
+    assert_eq!(callers.len(), 1, "whoever fails has used none");
+    assert_eq!((callers[0].pid, callers[0].connections), (5, 20));
+    assert_eq!(callers[0].time_waits, Some(12));
     assert_eq!(
         (first.held_by[0].comm.as_str(), first.held_by[0].count),
         ("holder", 28_000)
@@ -186,7 +193,7 @@ fn an_interval_counts_the_host_and_shows_what_was_asked_for() {
     };
     assert_eq!((all.failed, all.failed_unlisted), (expected, 5));
     let searches = all.searches.unwrap();
-    assert_eq!((searches.len(), searches[0].calls), (1, 50));
+    assert_eq!((searches.len(), searches[0].calls), (2, 50));
     assert!((searches[0].cpu_share.unwrap() - 0.05).abs() < 1e-9);
     assert_eq!(searches[0].netns, NETNS);
 
@@ -195,7 +202,7 @@ fn an_interval_counts_the_host_and_shows_what_was_asked_for() {
         ..all_calls()
     };
     let filtered = interval_of(&watched, other);
-    assert_eq!(filtered.searches, Some(Vec::new()));
+    assert_eq!(filtered.searches.map_or(0, |searches| searches.len()), 1);
     assert_eq!(filtered.failed, expected, "of the whole host all the same");
     assert_eq!(failures(watched.tracker.calls(), &other).len(), 1);
     assert!(hot_loops(watched.tracker.calls(), &other).is_empty());

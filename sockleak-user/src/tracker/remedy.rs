@@ -35,6 +35,12 @@ pub struct Trouble {
     pub time_wait: Option<bool>,
     /// Ports held by bind() are a quarter of the range or more; `None` when not known.
     pub bound: Option<bool>,
+    /// Ports held by connections are a quarter of the range or more; `None` when not known.
+    pub connected: Option<bool>,
+    /// `net.ipv4.tcp_tw_reuse` of the namespace; `None` when not known.
+    pub tw_reuse: Option<u8>,
+    /// `net.ipv4.tcp_timestamps` of the namespace; `None` when not known.
+    pub timestamps: Option<u8>,
 }
 
 impl Trouble {
@@ -48,6 +54,9 @@ impl Trouble {
             loopback: false,
             time_wait: None,
             bound: None,
+            connected: None,
+            tw_reuse: None,
+            timestamps: None,
         }
     }
 }
@@ -142,25 +151,54 @@ pub fn of_search(trouble: &Trouble, kernel: &PortFeatures) -> Vec<String> {
 }
 
 fn connect_exhausted(trouble: &Trouble) -> Vec<String> {
-    let mut lines = vec![REUSE.to_owned()];
+    let mut lines = Vec::new();
     if trouble.bound == Some(true) {
         lines.push(
-            "free the ports that bind() holds: connect() skips them whatever the destination; \
-             close sockets that are not used, and let those that will connect() set \
-             IP_BIND_ADDRESS_NO_PORT (Linux 4.2 or later) before bind()"
+            "free the ports that bind() holds: connect() skips them whatever the destination, as \
+             long as any socket has them; close those that are not used, let clients bind() with \
+             IP_BIND_ADDRESS_NO_PORT (Linux 4.2 or later) and without SO_REUSEADDR, and servers \
+             use ports outside the range"
                 .to_owned(),
         );
     }
-    if trouble.time_wait != Some(false) && !trouble.loopback {
-        lines.push(
-            "net.ipv4.tcp_tw_reuse=1 lets connect() take over a port that has been in TIME_WAIT \
-             for more than 1 s (its default 2 does so for loopback only; needs TCP timestamps on \
-             both sides), or let the server close first"
-                .to_owned(),
-        );
+    if trouble.connected != Some(false) || trouble.time_wait != Some(false) {
+        lines.push(REUSE.to_owned());
     }
+    lines.extend(take_over(trouble));
     lines.push(ADDRESSES.to_owned());
     lines.extend(wider(trouble.range));
+    lines
+}
+
+/// connect() may take over a TIME_WAIT: where that is off or cannot work.
+fn take_over(trouble: &Trouble) -> Vec<String> {
+    if trouble.time_wait == Some(false) {
+        return Vec::new();
+    }
+    let mut lines = Vec::new();
+    let is_on = match trouble.tw_reuse {
+        Some(1) => Some(true),
+        Some(2) => Some(trouble.loopback),
+        Some(_) => Some(false),
+        // The default covers loopback.
+        None => trouble.loopback.then_some(true),
+    };
+    if is_on != Some(true) {
+        let now = trouble
+            .tw_reuse
+            .map_or(String::new(), |value| format!(" (now {value})"));
+        lines.push(format!(
+            "net.ipv4.tcp_tw_reuse=1{now} lets connect() take over a port that has been in \
+             TIME_WAIT for more than 1 s (2, the default, does so for loopback only; needs TCP \
+             timestamps on both sides), or let the server close first"
+        ));
+    }
+    if trouble.timestamps == Some(0) {
+        lines.push(
+            "net.ipv4.tcp_timestamps=1 (now 0): without timestamps no TIME_WAIT can be taken over"
+                .to_owned(),
+        );
+    }
     lines
 }
 
@@ -176,11 +214,13 @@ fn bind_exhausted(trouble: &Trouble) -> Vec<String> {
                 .to_owned(),
         );
     }
-    lines.push(
-        "close sockets that hold a port and are not used: they hold it until their last \
-         descriptor is closed, there is no timeout"
-            .to_owned(),
-    );
+    if trouble.bound != Some(false) {
+        lines.push(
+            "close sockets that hold a port and are not used: they hold it until their last \
+             descriptor is closed, there is no timeout"
+                .to_owned(),
+        );
+    }
     lines.extend(wider(trouble.range));
     lines
 }
@@ -356,13 +396,40 @@ mod tests {
             ..exhausted
         };
         assert!(!text(&pool).contains("tcp_tw_reuse"));
-        // The default covers loopback already.
         let loopback = Trouble {
             loopback: true,
             time_wait: Some(true),
             ..exhausted
         };
-        assert!(!text(&loopback).contains("tcp_tw_reuse"));
+        let advises = |trouble: &Trouble, tw_reuse| {
+            let trouble = Trouble {
+                tw_reuse,
+                ..*trouble
+            };
+            text(&trouble).contains("tcp_tw_reuse=1")
+        };
+        // The default, which covers loopback.
+        assert!(!advises(&loopback, None) && !advises(&loopback, Some(2)));
+        assert!(advises(&exhausted, Some(2)) && advises(&exhausted, Some(0)));
+        assert!(advises(&loopback, Some(0)));
+        assert!(!advises(&exhausted, Some(1)) && !advises(&loopback, Some(1)));
+        let blind = Trouble {
+            timestamps: Some(0),
+            ..exhausted
+        };
+        assert!(text(&blind).contains("tcp_timestamps=1 (now 0)"));
+        assert!(!text(&exhausted).contains("tcp_timestamps=1"));
+        let stolen = Trouble {
+            bound: Some(true),
+            connected: Some(false),
+            time_wait: Some(false),
+            ..exhausted
+        };
+        assert!(
+            !text(&stolen).contains("keepalive"),
+            "no connection is in the way"
+        );
+        assert!(text(&exhausted).contains("keepalive"));
         assert!(!text(&exhausted).contains("free the ports that bind() holds"));
         let held = Trouble {
             bound: Some(true),

@@ -254,6 +254,22 @@ impl Searches {
         all
     }
 
+    /// Calls that found a port, and connections that entered TIME_WAIT, since attach, by key; a
+    /// key may come twice.
+    pub fn connections(&self) -> impl Iterator<Item = (&SearchId, u64, u64)> {
+        let known = self
+            .readings
+            .iter()
+            .map(|c| (&c.id, c.calls, c.failed, c.time_waits));
+        let ended = self
+            .ended
+            .iter()
+            .map(|a| (&a.id, a.calls, a.failed, a.time_waits));
+        known
+            .chain(ended)
+            .map(|(id, calls, failed, waits)| (id, calls.saturating_sub(failed), waits))
+    }
+
     /// Keys of processes that are over for which there was no room: they are missing in
     /// [`Searches::since_attach`].
     pub fn ended_omitted(&self) -> u64 {

@@ -5,7 +5,7 @@ use super::super::page::{Page, Style};
 use super::super::units::{count, counted, duration, latency};
 use super::{TEXT as LABEL, process};
 use crate::report::{
-    Cause, CauseCount, EndReport, FailureReport, Holder, Op, OpCounts, PortBreakdown,
+    Caller, Cause, CauseCount, EndReport, FailureReport, Holder, Op, OpCounts, PortBreakdown,
 };
 
 /// Most kinds of failure that are shown; JSON has all.
@@ -39,6 +39,10 @@ pub fn put(page: &mut Page, failure: &FailureReport) {
     if !failure.held_by.is_empty() {
         let text = holders(&failure.held_by);
         page.labelled(INDENT, "held by", TEXT, Style::Normal, &text);
+    }
+    if !failure.callers.is_empty() {
+        let text = callers(&failure.callers);
+        page.labelled(INDENT, "used by", TEXT, Style::Normal, &text);
     }
     page.labelled_list(INDENT, "fix", TEXT, &failure.remedy);
 }
@@ -227,6 +231,21 @@ fn ports(breakdown: &PortBreakdown) -> String {
         count(breakdown.reserved),
         count(breakdown.other),
     )
+}
+
+/// Who has connected there, and what became of it.
+fn callers(callers: &[Caller]) -> String {
+    let each: Vec<_> = callers
+        .iter()
+        .map(|caller| {
+            let name = process(&caller.comm, caller.pid);
+            let waits = caller.time_waits.map_or(String::new(), |waits| {
+                format!(" ({}\u{a0}to\u{a0}TIME_WAIT)", count(waits))
+            });
+            format!("{name} {}{waits}", count(caller.connections))
+        })
+        .collect();
+    format!("{} connections since the start", each.join(", "))
 }
 
 /// Processes and how many ports each.

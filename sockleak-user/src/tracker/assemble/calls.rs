@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::model::{Counters, FailureId, Op, PortOptions, ProcessId, ProcessInfo, SearchId};
 use crate::report::{
-    Cause, CauseCount, FailureReport, Holder, HotLoop, OpCounts, PortBreakdown, SearchReport,
-    errno_name,
+    Caller, Cause, CauseCount, FailureReport, Holder, HotLoop, OpCounts, PortBreakdown,
+    SearchReport, errno_name,
 };
 use crate::tracker::ProcessInfos;
 use crate::tracker::calls::{PortCalls, VisibleCalls};
 use crate::tracker::failures::Failure;
 use crate::tracker::hot::{self, Cost, HotRules};
+use crate::tracker::pressure::Route;
 use crate::tracker::remedy::{self, PortFeatures, Trouble};
 use crate::tracker::searches::SearchActivity;
 
@@ -30,6 +31,10 @@ pub struct RangeUse {
     pub reserved: u64,
     /// The rest.
     pub other: u64,
+    /// `net.ipv4.tcp_tw_reuse`; `None` when not known.
+    pub tw_reuse: Option<u8>,
+    /// `net.ipv4.tcp_timestamps`; `None` when not known.
+    pub timestamps: Option<u8>,
     /// Who holds most, and how many.
     pub holders: Vec<(ProcessId, u64)>,
     /// `CLOCK_MONOTONIC` time of the look, ns.
@@ -220,21 +225,52 @@ fn search(
 
 /// The failures of the newest interval, most frequent first.
 pub fn failures(calls: &PortCalls, input: &CallsInput<'_>) -> Vec<FailureReport> {
-    let at_ns = calls.at_ns();
-    listed(calls.failures(), at_ns, input)
+    listed(calls.failures(), calls, input)
 }
 
 /// The failures since attach, most frequent first.
 pub fn failures_since_attach(calls: &PortCalls, input: &CallsInput<'_>) -> Vec<FailureReport> {
-    listed(&calls.failures_since_attach(), calls.at_ns(), input)
+    listed(&calls.failures_since_attach(), calls, input)
 }
 
-fn listed(failures: &[Failure], at_ns: u64, input: &CallsInput<'_>) -> Vec<FailureReport> {
+fn listed(failures: &[Failure], calls: &PortCalls, input: &CallsInput<'_>) -> Vec<FailureReport> {
+    let wanted = failures.iter().filter(|failure| is_exhausted(failure));
+    let mut connections = calls.connections(wanted.map(|failure| &failure.id.search));
+    for users in connections.values_mut() {
+        users.sort_by_key(|user| (std::cmp::Reverse(user.connections), user.process));
+        users.truncate(CALLERS);
+    }
     failures
         .iter()
         .filter(|failure| input.keeps(&failure.id.search))
-        .map(|failure| report(failure, at_ns, input))
+        .map(|failure| {
+            let route = failure.id.search.dst.map(|dst| Route {
+                netns: failure.id.search.netns,
+                dst,
+            });
+            let users = route
+                .filter(|_| is_exhausted(failure))
+                .and_then(|route| connections.get(&route));
+            let callers = users.into_iter().flatten().map(|user| Caller {
+                pid: user.process.pid,
+                comm: input.comm(user.process),
+                connections: user.connections,
+                time_waits: (!calls.visible().bounded_connects).then_some(user.time_waits),
+            });
+            FailureReport {
+                callers: callers.collect(),
+                ..report(failure, calls.at_ns(), input)
+            }
+        })
         .collect()
+}
+
+/// Most processes named as callers.
+const CALLERS: usize = 5;
+
+/// connect() found no port: whoever has connected there has used them up.
+fn is_exhausted(failure: &Failure) -> bool {
+    failure.id.search.op == Op::Connect && failure.id.cause == Cause::EphemeralExhausted
 }
 
 fn report(failure: &Failure, at_ns: u64, input: &CallsInput<'_>) -> FailureReport {
@@ -284,6 +320,7 @@ fn report(failure: &Failure, at_ns: u64, input: &CallsInput<'_>) -> FailureRepor
                 count: *count,
             })
             .collect(),
+        callers: Vec::new(),
         remedy: remedy::of_failure(&trouble(failure, range)),
     }
 }
@@ -303,6 +340,9 @@ fn trouble(failure: &Failure, range: Option<&RangeUse>) -> Trouble {
         loopback: is_loopback(&id.search),
         time_wait: quarter(|range| range.time_wait),
         bound: quarter(|range| range.bound),
+        connected: quarter(|range| range.connected),
+        tw_reuse: range.and_then(|range| range.tw_reuse),
+        timestamps: range.and_then(|range| range.timestamps),
         ..Trouble::new(id.search.op, id.cause)
     }
 }
