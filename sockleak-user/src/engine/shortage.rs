@@ -8,7 +8,7 @@ use std::{
 use super::{cadence::Cadence, calls, clock};
 use crate::{
     kernel::Facts,
-    model::{Cause, FailureId, Op, PortSettings},
+    model::{Cause, FailureId, Op},
     source::netns::{self, Namespaces, NetnsError, NetnsHandle, listing, source_address},
     tracker::{
         CallsInput, HeldPorts, KeepCall, Occupancy, PortCalls, PortFeatures, PortHolders,
@@ -132,8 +132,10 @@ impl Shortage {
                     None => self.ranges.len() < RANGES,
                 }
             {
-                self.ranges
-                    .insert(id, range_use(&look.room, look.at_ns, None));
+                self.ranges.insert(
+                    id,
+                    range_use(&look.room, look.at_ns, look.tw_reuse, look.timestamps),
+                );
             }
         }
     }
@@ -165,8 +167,11 @@ impl Shortage {
                     if let Some(room) = room
                         && (is_known || self.ranges.len() < RANGES)
                     {
-                        let settings = Some(occupancy.settings());
-                        self.ranges.insert(*id, range_use(&room, at_ns, settings));
+                        let settings = occupancy.settings();
+                        self.ranges.insert(
+                            *id,
+                            range_use(&room, at_ns, settings.tw_reuse, settings.timestamps),
+                        );
                     }
                 }
                 Question::Port(id, port) => {
@@ -186,7 +191,15 @@ impl Shortage {
                 Question::Route(route) => {
                     let src = source_address(&netns, route.dst);
                     if let Some(room) = occupancy.towards_in(range, src, route.dst) {
-                        looks.push((*route, RoomLook { at_ns, src, room }));
+                        let settings = occupancy.settings();
+                        let look = RoomLook {
+                            at_ns,
+                            src,
+                            room,
+                            tw_reuse: settings.tw_reuse,
+                            timestamps: settings.timestamps,
+                        };
+                        looks.push((*route, look));
                     }
                 }
             }
@@ -248,15 +261,15 @@ fn known(address: Option<IpAddr>) -> Option<IpAddr> {
     address.filter(|address| !address.is_unspecified())
 }
 
-fn range_use(room: &Room, at_ns: u64, settings: Option<&PortSettings>) -> RangeUse {
+fn range_use(room: &Room, at_ns: u64, tw_reuse: Option<u8>, timestamps: Option<u8>) -> RangeUse {
     RangeUse {
         connected: room.connected,
         time_wait: room.time_wait,
         bound: room.bound,
         reserved: room.reserved,
         other: room.usable(),
-        tw_reuse: settings.and_then(|settings| settings.tw_reuse),
-        timestamps: settings.and_then(|settings| settings.timestamps),
+        tw_reuse,
+        timestamps,
         holders: room
             .blockers
             .iter()

@@ -55,6 +55,10 @@ pub struct RoomLook {
     pub src: Option<IpAddr>,
     /// The room.
     pub room: Room,
+    /// `net.ipv4.tcp_tw_reuse`; `None` when not known.
+    pub tw_reuse: Option<u8>,
+    /// `net.ipv4.tcp_timestamps`; `None` when not known.
+    pub timestamps: Option<u8>,
 }
 
 /// Connections to one destination in an interval, of all processes.

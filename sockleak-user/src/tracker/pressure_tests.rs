@@ -64,6 +64,8 @@ impl Client {
                     at_ns,
                     src: None,
                     room: room(used),
+                    tw_reuse: None,
+                    timestamps: None,
                 };
                 (route, look)
             })

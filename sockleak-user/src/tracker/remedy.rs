@@ -143,7 +143,11 @@ pub fn of_search(trouble: &Trouble, kernel: &PortFeatures) -> Vec<String> {
         lines.extend(lockless(kernel));
         return lines;
     }
-    let mut lines = vec![REUSE.to_owned(), ADDRESSES.to_owned()];
+    let mut lines = vec![REUSE.to_owned()];
+    if trouble.time_wait == Some(true) {
+        lines.extend(take_over(trouble));
+    }
+    lines.push(ADDRESSES.to_owned());
     lines.extend(wider(trouble.range));
     lines.push(local_range(kernel));
     lines.extend(lockless(kernel));

@@ -29,6 +29,9 @@ fn report(warning: &Warning, input: &CallsInput<'_>) -> PressureReport {
     let (first_p50_ns, second_p50_ns) = traffic.medians_ns();
     let trouble = Trouble {
         range: room.map(|room| room.range),
+        time_wait: room.map(|room| room.time_wait.saturating_mul(4) >= room.size.max(1)),
+        tw_reuse: warning.look.as_ref().and_then(|look| look.tw_reuse),
+        timestamps: warning.look.as_ref().and_then(|look| look.timestamps),
         loopback: warning.route.dst.ip().is_loopback(),
         ..Trouble::new(Op::Connect, Cause::Other)
     };
