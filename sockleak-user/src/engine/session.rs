@@ -243,8 +243,10 @@ impl Session {
         let keep = |process: ProcessId, info: &ProcessInfo| shows(&settings.filter, process, info);
         let keep_call =
             |id: &SearchId, info: &ProcessInfo| calls::passes(&settings.filter, id, info);
+        let calls = self.shortage.input(&infos, &keep_call);
         let input = EndInput {
-            calls: self.shortage.input(&infos, &keep_call),
+            calls,
+            pressures: tracker::pressures(self.shortage.pressures(), &calls),
             infos: &infos,
             boot_unix_ns: self.boot_unix_ns,
             selection: Selection {

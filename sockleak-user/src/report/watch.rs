@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    CauseCount, FailureReport, HotLoop, Leak, Loss, OpCounts, PortsReport, ProcessReport,
-    SearchReport, SelfCost, SockstatReport, Unattributed,
+    CauseCount, FailureReport, HotLoop, Leak, Loss, OpCounts, PortsReport, PressureReport,
+    ProcessReport, SearchReport, SelfCost, SockstatReport, Unattributed,
 };
 
 /// First line: what is attached.
@@ -178,6 +178,8 @@ pub struct EndReport {
     /// Who has spent CPU time in the port search since attach, over the whole time or in any
     /// interval, dearest first.
     pub hot_loops: Vec<HotLoop>,
+    /// Destinations towards which ports were getting scarce in the last interval.
+    pub pressures: Vec<PressureReport>,
     /// What was not visible.
     pub coverage: Vec<String>,
     /// Losses since attach.

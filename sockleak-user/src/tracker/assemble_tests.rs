@@ -316,6 +316,7 @@ fn interval_and_end_add_up() {
     let report = end(
         &tracker,
         EndInput {
+            pressures: Vec::new(),
             calls: all_calls(),
             infos: &infos,
             boot_unix_ns: 0,

@@ -86,6 +86,7 @@ fn interval_of(watched: &Watched, calls: CallsInput<'_>) -> IntervalReport {
 
 fn end_of(watched: &Watched) -> EndReport {
     let input = EndInput {
+        pressures: Vec::new(),
         infos: &watched.infos,
         boot_unix_ns: 0,
         selection: Selection::default(),

@@ -456,6 +456,7 @@ fn check_reports(tracker: &Tracker, world: &World) -> Result<(), TestCaseError> 
     let report = super::end(
         tracker,
         super::EndInput {
+            pressures: Vec::new(),
             calls: super::testing::all_calls(),
             infos: &infos,
             boot_unix_ns: 0,

@@ -3,7 +3,7 @@
 use super::super::page::{Page, Style};
 use super::super::units::{count, counted, duration, per_second, signed};
 use super::snapshot::kinds_text;
-use super::{TEXT, failure, leak, loss, ports, processes, search};
+use super::{TEXT, failure, leak, loss, ports, pressure, processes, search};
 use crate::report::EndReport;
 
 pub fn put(page: &mut Page, end: &EndReport) {
@@ -21,6 +21,10 @@ pub fn put(page: &mut Page, end: &EndReport) {
     }
     failure::put_all(page, end);
     search::put_all(page, end);
+    for found in &end.pressures {
+        page.end_line();
+        pressure::put(page, found);
+    }
     put_processes(page, end);
     ports::put(page, &end.ports);
 

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use super::calls::{self, CallsInput};
 use super::{Selection, held, port_reports, sockstat_report};
 use crate::model::{Counters, NamespacePorts, ProcessId, ProcessInfo, SocketClass};
-use crate::report::{EndReport, IntervalProcess, IntervalReport, Leak, LeakClass, Loss, SelfCost};
+use crate::report::{
+    EndReport, IntervalProcess, IntervalReport, Leak, LeakClass, Loss, PressureReport, SelfCost,
+};
 use crate::tracker::accounts::{Account, Activity};
 use crate::tracker::census::Holding;
 use crate::tracker::groups::Groups;
@@ -94,6 +96,8 @@ pub struct EndInput<'a> {
     pub accept_visible: bool,
     /// What to say about connect(), bind() and listen().
     pub calls: CallsInput<'a>,
+    /// Warnings of the last interval.
+    pub pressures: Vec<PressureReport>,
     /// Leaks found.
     pub leaks: Vec<Leak>,
     /// What was not visible.
@@ -150,6 +154,7 @@ pub fn end(tracker: &Tracker, input: EndInput<'_>) -> EndReport {
         failures_by_cause: calls::by_cause(&failures),
         failures,
         hot_loops: calls::hot_loops_since_attach(tracker.calls(), &input.calls),
+        pressures: input.pressures,
         coverage,
         loss: input.loss,
         self_cost: input.self_cost,
