@@ -56,10 +56,12 @@ impl Tally {
         }
     }
 
-    /// What these lines of a watch say about the processes `pids`; all processes without.
-    pub(super) fn of(lines: &[Value], pids: Option<&BTreeSet<u32>>) -> anyhow::Result<Self> {
-        let ours =
-            |line: &Value| pids.is_none_or(|pids| pids.iter().any(|pid| line["pid"] == *pid));
+    /// What these lines of a watch say about the processes that `counts` is true for.
+    pub(super) fn of(lines: &[Value], counts: impl Fn(u32) -> bool) -> anyhow::Result<Self> {
+        let ours = |line: &Value| {
+            let pid = line["pid"].as_u64().and_then(|pid| pid.try_into().ok());
+            pid.is_some_and(&counts)
+        };
         let mut all = Self::default();
         for line in lines {
             if line["type"] == "failure" && ours(line) {
@@ -261,7 +263,7 @@ mod tests {
     fn check(lines: &[Value]) -> anyhow::Result<()> {
         let mut truth = Tally::default();
         truth.add("fentry", &ledger());
-        truth.same_as(&Tally::of(lines, Some(&BTreeSet::from([7])))?)?;
+        truth.same_as(&Tally::of(lines, |pid| pid == 7)?)?;
         circumstances(lines, &ledger())?;
         breakdowns(lines, &ledger())
     }
@@ -297,6 +299,8 @@ mod tests {
             change(&mut lines);
             assert!(check(&lines).is_err(), "{what} went unnoticed");
         }
-        assert!(Tally::of(&lines(), None).unwrap() != Tally::of(&lines()[..1], None).unwrap());
+        assert!(
+            Tally::of(&lines(), |_| true).unwrap() != Tally::of(&lines()[..1], |_| true).unwrap()
+        );
     }
 }

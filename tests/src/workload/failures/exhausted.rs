@@ -273,6 +273,8 @@ fn occupied(options: &Options, script: &mut Script, taken: Breakdown) -> anyhow:
     let (full, other) = begin(&mut world)?;
     // 2, the default, lets loopback take ports out of TIME_WAIT after a second.
     sys::sysctl("tcp_tw_reuse", "0")?;
+    // A late reset would end a TIME_WAIT otherwise (tcp_timewait_state_process).
+    sys::sysctl("tcp_rfc1337", "1")?;
     let [low, _] = RANGE;
     let reserved = u16::try_from(taken.reserved)?;
     let bound = u16::try_from(taken.bound)?;

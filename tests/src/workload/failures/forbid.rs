@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit};
 
 /// Numbers of include/uapi/linux/bpf.h.
 const BPF_PROG_LOAD: i32 = 5;
@@ -37,6 +38,15 @@ impl CgroupBan {
         fs::create_dir(&directory).context("cannot make a cgroup")?;
         let ban = Self { directory };
         let cgroup = fs::File::open(&ban.directory)?;
+        // Before Linux 5.11 programs count against it.
+        rustix::process::setrlimit(
+            Resource::Memlock,
+            Rlimit {
+                current: None,
+                maximum: None,
+            },
+        )
+        .context("cannot lift RLIMIT_MEMLOCK")?;
         for kind in if v6 { ATTACH_IPV6 } else { ATTACH_IPV4 } {
             let program = load_refusal(kind).context("cannot load a cgroup program")?;
             // struct { u32 target_fd, attach_bpf_fd, attach_type, attach_flags }

@@ -43,6 +43,8 @@ pub(super) fn time_wait(options: &Options, script: &mut Script) -> anyhow::Resul
     // (tcp_twsk_unique with twp == NULL).
     sys::sysctl("tcp_timestamps", "0")?;
     sys::sysctl("tcp_tw_reuse", "0")?;
+    // A late reset would end the TIME_WAIT otherwise (tcp_timewait_state_process).
+    sys::sysctl("tcp_rfc1337", "1")?;
     let mut world = World::new(options);
     let (taken, other) = (world.server(SERVICE)?, world.server(SERVICE + 1)?);
     let here = world.here(PORT);

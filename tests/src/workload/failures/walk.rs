@@ -1,6 +1,7 @@
 //! Connections of which it is known which ports were taken when the kernel looked for theirs.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +72,8 @@ fn walk(
     taken.extend(low + 150..low + 170);
     let mut ports = Vec::new();
     for _ in 0..CONNECTS {
+        // Slow enough for whoever wants to see each of them.
+        std::thread::sleep(Duration::from_millis(10));
         let socket = world.socket()?;
         if own_range {
             sys::set_port_range(&socket, RANGE)?;
