@@ -198,7 +198,8 @@ fn only_ours(end: &mut EndReport, truth: &GroundTruth) {
     end.leaks.retain(|leak| ours(leak.pid));
     end.failures.retain(|failure| ours(failure.pid));
     end.hot_loops.retain(|hot| ours(hot.search.pid));
-    end.pressures.retain(|pressure| pressure.netns == truth.netns);
+    end.pressures
+        .retain(|pressure| pressure.netns == truth.netns);
     end.ports.retain(|ports| ports.netns == truth.netns);
 }
 

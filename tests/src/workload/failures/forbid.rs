@@ -38,15 +38,12 @@ impl CgroupBan {
         fs::create_dir(&directory).context("cannot make a cgroup")?;
         let ban = Self { directory };
         let cgroup = fs::File::open(&ban.directory)?;
-        // Before Linux 5.11 programs count against it.
-        rustix::process::setrlimit(
-            Resource::Memlock,
-            Rlimit {
-                current: None,
-                maximum: None,
-            },
-        )
-        .context("cannot lift RLIMIT_MEMLOCK")?;
+        // Before Linux 5.11 programs count against it. Where this may not be lifted, loading tells.
+        let unlimited = Rlimit {
+            current: None,
+            maximum: None,
+        };
+        let _ = rustix::process::setrlimit(Resource::Memlock, unlimited);
         for kind in if v6 { ATTACH_IPV6 } else { ATTACH_IPV4 } {
             let program = load_refusal(kind).context("cannot load a cgroup program")?;
             // struct { u32 target_fd, attach_bpf_fd, attach_type, attach_flags }
