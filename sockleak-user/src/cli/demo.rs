@@ -19,6 +19,7 @@ use crate::engine::{Session, Settings, timestamp};
 use crate::model::Filter;
 use crate::probe::plan::Choice;
 use crate::report::{Body, EndReport, ProcessReport, Report};
+use crate::tracker;
 
 /// `--older` of a demo: nobody wants to wait half a minute for a verdict.
 const OLDER: Duration = Duration::from_secs(1);
@@ -197,6 +198,7 @@ fn only_ours(end: &mut EndReport, truth: &GroundTruth) {
     end.processes.retain(|process| ours(process.held.pid));
     end.leaks.retain(|leak| ours(leak.pid));
     end.failures.retain(|failure| ours(failure.pid));
+    end.failures_by_cause = tracker::by_cause(&end.failures);
     end.hot_loops.retain(|hot| ours(hot.search.pid));
     end.pressures
         .retain(|pressure| pressure.netns == truth.netns);

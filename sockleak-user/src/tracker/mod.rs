@@ -51,7 +51,7 @@ use std::collections::HashMap;
 pub use accounts::{Account, Accounts, Activity};
 pub use assemble::{
     CallsInput, EndInput, IntervalInput, Keep, KeepCall, OccupancyInput, PortOwners, RangeUse,
-    Selection, SnapshotInput, end, failures, hot_loops, interval, port_reports, port_use,
+    Selection, SnapshotInput, by_cause, end, failures, hot_loops, interval, port_reports, port_use,
     pressures, process_reports, snapshot, sockstat_report,
 };
 pub use calls::{CallsReading, PortCalls, TupleOwner, VisibleCalls};

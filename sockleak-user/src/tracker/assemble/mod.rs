@@ -9,7 +9,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 
-pub use calls::{CallsInput, KeepCall, PortOwners, RangeUse, failures, hot_loops};
+pub use calls::{CallsInput, KeepCall, PortOwners, RangeUse, by_cause, failures, hot_loops};
 pub use occupancy::{OccupancyInput, port_use};
 pub use ports::port_reports;
 pub use pressure::pressures;
