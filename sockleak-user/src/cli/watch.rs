@@ -115,6 +115,8 @@ async fn follow(
         while let Ok(batch) = events.try_recv() {
             print_events(&batch, config, session.visible(), printer)?;
         }
+        let rest = session.take_last_events();
+        print_events(&rest, config, session.visible(), printer)?;
     }
     if config.format == Format::Json {
         for leak in &end.leaks {

@@ -223,6 +223,14 @@ impl Session {
         self.tracker.calls().visible()
     }
 
+    /// Events that were still on their way when the session was finished.
+    pub fn take_last_events(&mut self) -> Bytes {
+        self.events
+            .as_mut()
+            .map(EventReader::take_rest)
+            .unwrap_or_default()
+    }
+
     /// Makes the next sample look at all descriptors, however dear the last look was.
     pub fn demand_inventory(&mut self) {
         self.cadence = Cadence::default();

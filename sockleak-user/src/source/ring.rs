@@ -26,8 +26,10 @@ pub const RECORD: usize = size_of::<EventRecord>();
 
 /// Batches that may wait for the consumer.
 const QUEUE: usize = 64;
-/// Records in a batch at most.
+/// Records taken from the ring at a time.
 const BATCH: usize = 512;
+/// Bytes that may wait besides, while the queue is full: as much as the kernel side's ring.
+const WAITING: usize = 1 << 20;
 /// How soon a request to stop is noticed, ns.
 const POLL_NS: i64 = 100_000_000;
 
@@ -35,7 +37,8 @@ const POLL_NS: i64 = 100_000_000;
 pub struct EventReader {
     stop: Arc<AtomicBool>,
     overflow: Arc<AtomicU64>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Bytes>>,
+    rest: Bytes,
 }
 
 impl EventReader {
@@ -65,6 +68,7 @@ impl EventReader {
                 stop,
                 overflow,
                 thread: Some(thread),
+                rest: Bytes::new(),
             },
             receiver,
         ))
@@ -78,11 +82,19 @@ impl EventReader {
     /// Ends the thread after one last look at the ring.
     pub fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::warn!("the thread that reads events has panicked; events are incomplete");
+        match self.thread.take().map(JoinHandle::join) {
+            None => {}
+            Some(Ok(rest)) => self.rest = rest,
+            Some(Err(_)) => {
+                log::warn!("the thread that reads events has panicked; events are incomplete");
+            }
         }
+    }
+
+    /// What was left when the thread ended and the queue was full: comes after what is in the
+    /// queue.
+    pub fn take_rest(&mut self) -> Bytes {
+        std::mem::take(&mut self.rest)
     }
 }
 
@@ -92,12 +104,16 @@ impl Drop for EventReader {
     }
 }
 
+/// Moves records from the ring to the queue until told to stop. What the queue does not take
+/// waits here and goes on growing up to a bound, so that a consumer may be busy for a while;
+/// returns what still waits in the end.
 fn drain(
     mut ring: RingBuf<MapData>,
     sender: &mpsc::Sender<Bytes>,
     stop: &AtomicBool,
     overflow: &AtomicU64,
-) {
+) -> Bytes {
+    let mut waiting = BytesMut::new();
     let timeout = Timespec {
         tv_sec: 0,
         tv_nsec: POLL_NS,
@@ -105,21 +121,20 @@ fn drain(
     loop {
         let last = stop.load(Ordering::Relaxed);
         loop {
-            let batch = fill(&mut ring);
-            if batch.is_empty() {
-                break;
-            }
-            let records = (batch.len() / RECORD) as u64;
-            match sender.try_send(batch) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(_)) => {
-                    overflow.fetch_add(records, Ordering::Relaxed);
+            let is_empty = fill(&mut ring, &mut waiting, overflow);
+            if !waiting.is_empty() {
+                match sender.try_reserve() {
+                    Ok(place) => place.send(waiting.split().freeze()),
+                    Err(mpsc::error::TrySendError::Full(())) => {}
+                    Err(mpsc::error::TrySendError::Closed(())) => return Bytes::new(),
                 }
-                Err(mpsc::error::TrySendError::Closed(_)) => return,
+            }
+            if is_empty {
+                break;
             }
         }
         if last {
-            return;
+            return waiting.freeze();
         }
         match poll(
             &mut [PollFd::new(&ring.as_fd(), PollFlags::IN)],
@@ -128,17 +143,23 @@ fn drain(
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => {
                 log::warn!("waiting for events: {error}; events end here");
-                return;
+                return waiting.freeze();
             }
         }
     }
 }
 
-fn fill(ring: &mut RingBuf<MapData>) -> Bytes {
-    let mut batch = BytesMut::new();
-    while batch.len() < BATCH * RECORD {
-        let Some(record) = ring.next() else { break };
-        batch.extend_from_slice(&record);
+/// Takes up to a batch of records from the ring; says whether that was all.
+fn fill(ring: &mut RingBuf<MapData>, waiting: &mut BytesMut, overflow: &AtomicU64) -> bool {
+    for _ in 0..BATCH {
+        let Some(record) = ring.next() else {
+            return true;
+        };
+        if waiting.len() < WAITING {
+            waiting.extend_from_slice(&record);
+        } else {
+            overflow.fetch_add(1, Ordering::Relaxed);
+        }
     }
-    batch.freeze()
+    false
 }
