@@ -41,7 +41,9 @@ pub static ONE_PASS: Global<u32> = Global::new(0);
 /// `INET_TABLE_PERTURB_SIZE - 1` with the default order of 16.
 const PERTURB_MASK: u64 = 0xffff;
 
-/// The slot of `table_perturb` that a search towards one destination uses; `None` unknown.
+/// The slot of `table_perturb` that a search towards one destination uses; `None` unknown. The
+/// kernel fills the table in the first search after boot (`get_random_sleepable_once`): until
+/// then the slots are 0, which the callers take for unknown.
 #[inline(always)]
 fn perturb(port_offset: u64) -> Option<u32> {
     if TABLE_PERTURB.load() == 0 {
