@@ -118,7 +118,7 @@ pub struct WatchArgs {
     #[arg(long)]
     pub events: bool,
 
-    // 96 bytes of kernel memory each (COSTS: 48 + key + value + 16 in a preallocated hash).
+    // 104 bytes of kernel memory each (COSTS: 48 + key + value + 16 in a preallocated hash).
     /// Sockets recorded at a time; by default twice those there are, at least 262144.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub max_sockets: Option<u32>,
