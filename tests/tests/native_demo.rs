@@ -195,6 +195,14 @@ fn every_demo_agrees_with_its_report() {
         assert_eq!(demo["equal"], true, "{}", demo["check"]["wrong"]);
         assert_eq!(output.status.code(), Some(0));
         let accused = end["leaks"].as_array().expect("leaks").len();
+        if scenario.name == "parity" {
+            let processes = demo["truth"]["processes"].as_array().expect("processes");
+            let gateway = processes.iter().find(|own| own["comm"] == "gateway");
+            let gateway = gateway.expect("a gateway");
+            let hot = end["hot_loops"].as_array().expect("hot loops");
+            let who: Vec<_> = hot.iter().map(|one| (&one["pid"], &one["dst"])).collect();
+            assert_eq!(who, [(&gateway["pid"], &gateway["dst"])], "{hot:?}");
+        }
         let leaks = matches!(scenario.name, "closed-leak" | "bound-leak");
         assert_eq!(accused > 0, leaks, "{}", end["leaks"]);
     }
