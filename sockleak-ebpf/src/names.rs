@@ -135,8 +135,12 @@ pub mod programs {
     /// kretprobe on `security_socket_bind`.
     pub const KRETPROBE_LSM_BIND: &str = "kretprobe_lsm_bind";
 
-    /// tp_btf `inet_sock_set_state`: a connect() that found no port, in every backend.
+    /// kprobe on `inet_bhash2_reset_saddr`: a connect() that found no port.
+    pub const KPROBE_NO_PORT: &str = "kprobe_no_port";
+    /// tp_btf `inet_sock_set_state`: the same where there are no kprobes or no such function.
     pub const TP_NO_PORT: &str = "tp_no_port";
+    /// Tracepoint event `sock:inet_sock_set_state`: the same, with preemption off on all kernels.
+    pub const EVENT_NO_PORT: &str = "event_no_port";
     /// tp_btf `inet_sock_set_state`: begin and latest end of a search.
     pub const TP_SEARCH: &str = "tp_search";
     /// tp_btf `sys_exit`.

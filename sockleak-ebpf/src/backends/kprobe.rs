@@ -135,6 +135,17 @@ fn kretprobe_search(ctx: RetProbeContext) -> u32 {
     0
 }
 
+/// Also with the fentry backend: see `hooks::connect`.
+#[kprobe]
+fn kprobe_no_port(ctx: ProbeContext) -> u32 {
+    if let Some(sk) = sock(&ctx, 0)
+        && hooks::connect::is_failing(&sk)
+    {
+        hooks::connect::closed(&sk);
+    }
+    0
+}
+
 #[kprobe]
 fn kprobe_v6_connect(ctx: ProbeContext) -> u32 {
     called(&ctx, Function::V6Connect, 0, 1);

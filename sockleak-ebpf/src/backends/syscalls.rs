@@ -83,12 +83,17 @@ fn connect_ended(regs: *const u8, result: i64) {
     let Some(sk) = socket(regs) else {
         return;
     };
+    if connect::take_failed(sk.addr()) {
+        // It did, only the program that would have told us was skipped.
+        return;
+    }
     let (dst, port_be) = address(regs);
-    let v6 = sk.family() == AF_INET6;
-    let cause = if errno == EADDRNOTAVAIL && v6 {
-        Cause::NoSourceAddress
-    } else {
-        Cause::Denied
+    let cause = match (errno, sk.family()) {
+        (EADDRNOTAVAIL, AF_INET6) => Cause::NoSourceAddress,
+        // The search is the only one to say so for IPv4: both programs there were skipped.
+        (EADDRNOTAVAIL, _) if sk.num() != 0 => Cause::TupleTaken,
+        (EADDRNOTAVAIL, _) => Cause::EphemeralExhausted,
+        _ => Cause::Denied,
     };
     failure::record(
         &sk,

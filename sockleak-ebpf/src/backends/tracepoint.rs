@@ -8,14 +8,14 @@
 
 use aya_ebpf::{
     EbpfContext,
-    macros::{btf_tracepoint, cgroup_sock},
-    programs::{BtfTracePointContext, SockContext},
+    macros::{btf_tracepoint, cgroup_sock, tracepoint},
+    programs::{BtfTracePointContext, SockContext, TracePointContext},
 };
 use sockleak_ebpf::{AF_INET, AF_INET6, EventKind, IPPROTO_TCP, SOCK_STREAM};
 
 use crate::{
     emit, hooks,
-    kernel::{Direct, Sock},
+    kernel::{Direct, EVENT_NEWSTATE, EVENT_OLDSTATE, EVENT_SKADDR, Probe, Ptr, Sock, member},
 };
 
 const TCP_ESTABLISHED: i32 = 1;
@@ -58,11 +58,31 @@ fn tp_state(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// In every backend: connect() that finds no port, see `hooks::connect`.
+/// Also with other backends, where `inet_bhash2_reset_saddr` cannot be probed: connect() that
+/// finds no port, see `hooks::connect`.
 #[btf_tracepoint]
 fn tp_no_port(ctx: BtfTracePointContext) -> i32 {
     if ctx.arg::<i32>(1) == TCP_SYN_SENT && ctx.arg::<i32>(2) == TCP_CLOSE {
         hooks::connect::closed(&Sock::<Direct>::new(ctx.arg::<*const u8>(0)));
+    }
+    0
+}
+
+/// The same as a tracepoint event. perf runs its programs with preemption off on all kernels,
+/// while the raw tracepoints of 7.x have it on; it needs tracefs.
+#[tracepoint]
+fn event_no_port(ctx: TracePointContext) -> u32 {
+    // SAFETY: `struct trace_event_raw_inet_sock_set_state`, whose members BTF has told.
+    let (sk, old, new) = unsafe {
+        let event = ctx.as_ptr() as *const u8;
+        (
+            member::<Probe, Ptr>(event, &EVENT_SKADDR).0,
+            member::<Probe, i32>(event, &EVENT_OLDSTATE),
+            member::<Probe, i32>(event, &EVENT_NEWSTATE),
+        )
+    };
+    if old == TCP_SYN_SENT && new == TCP_CLOSE {
+        hooks::connect::closed(&Sock::<Probe>::new(sk));
     }
     0
 }

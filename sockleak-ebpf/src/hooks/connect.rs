@@ -6,10 +6,16 @@
 //!   `hash_port0` before it from 6.18 on; `inet_hash_connect` and `inet6_hash_connect` end in it
 //!   and nothing else calls it. Process context, socket locked. Returns 0, -EADDRNOTAVAIL or
 //!   -ENOMEM.
-//! - `inet_sock_set_state(const struct sock *sk, int oldstate, int newstate)`: tcp_v4_connect
-//!   and tcp_v6_connect set SYN_SENT before the search and CLOSE after one in vain. Tracepoint
-//!   programs run with preemption off, so none of them is ever skipped, which happens to
-//!   trampolines where many threads fail at once: failures are counted there.
+//! - `void inet_bhash2_reset_saddr(struct sock *sk)`, 6.12 to 7.2 (6.1 where backported): tcp_v4_connect
+//!   and tcp_v6_connect call it after a search in vain, when the state is CLOSE again and the
+//!   destination still there; tcp_disconnect calls it, too, after it has cleared the destination.
+//!   A kprobe's program is not preempted, so none is skipped because a preempted task is inside
+//!   of it, which happens to trampolines where many threads fail at once: failures are counted
+//!   there.
+//! - `inet_sock_set_state(const struct sock *sk, int oldstate, int newstate)`, where there are no
+//!   kprobes or no such function: connect() sets SYN_SENT before the search and CLOSE after one in
+//!   vain. Tracepoint programs run with preemption off up to 6.18; in 7.2 they are skipped as
+//!   trampolines are.
 //! - `int tcp_v6_connect(struct sock *sk, struct sockaddr *uaddr, int addr_len)`
 //!   (`sockaddr_unsized` in 7.2): -EADDRNOTAVAIL without a search means no source address.
 //! - `void tcp_time_wait(struct sock *sk, int state, int timeo)`, 5.10 to 7.2: the connection
@@ -175,7 +181,15 @@ fn walk(range: u32, own: bool) -> Walk {
     }
 }
 
-/// The state of `sk` goes from SYN_SENT to CLOSE: if nothing was sent, connect() failed.
+const TCP_CLOSE: u8 = 7;
+
+/// At entry of `inet_bhash2_reset_saddr`: whether connect() calls it.
+#[inline(always)]
+pub fn is_failing<R: Reader>(sk: &Sock<R>) -> bool {
+    sk.state() == TCP_CLOSE && sk.dport_be() != 0
+}
+
+/// The state of `sk` has gone from SYN_SENT to CLOSE: if nothing was sent, connect() failed.
 #[inline(always)]
 pub fn closed<R: Reader>(sk: &Sock<R>) {
     // A refused, timed out or closed attempt has an error or a SYN in flight.

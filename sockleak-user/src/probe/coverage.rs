@@ -62,6 +62,7 @@ fn attach_points(variant: &Variant) -> Vec<String> {
         .map(|attachment| match attachment.target {
             Fentry(name, _) | Fexit(name, _) | Kprobe(name) | Kretprobe(name) => name.to_owned(),
             TpBtf(name, _) => format!("tp_btf/{name}"),
+            Event(category, name) => format!("{category}:{name}"),
             CgroupCreate => "cgroup/sock_create".to_owned(),
             CgroupRelease => "cgroup/sock_release".to_owned(),
             IterFiles | IterFilesByOperations => "iter/task_file".to_owned(),

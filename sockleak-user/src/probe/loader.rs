@@ -7,7 +7,7 @@ use aya::{
     maps::Map,
     programs::{
         BtfTracePoint, CgroupAttachMode, CgroupSock, FEntry, FExit, Iter, KProbe, Program,
-        ProgramError,
+        ProgramError, TracePoint,
     },
 };
 use sockleak_ebpf::{
@@ -317,6 +317,11 @@ impl Attached {
                 program.load(tracepoint, btf).map_err(explain)?;
                 program.attach().map_err(explain)?;
             }
+            Target::Event(category, event) => {
+                let program: &mut TracePoint = typed(program)?;
+                program.load().map_err(explain)?;
+                program.attach(category, event).map_err(explain)?;
+            }
             Target::CgroupCreate | Target::CgroupRelease => {
                 let path = facts
                     .features
@@ -348,6 +353,7 @@ impl Attached {
             Some(Program::FExit(program)) => program.unload(),
             Some(Program::KProbe(program)) => program.unload(),
             Some(Program::BtfTracePoint(program)) => program.unload(),
+            Some(Program::TracePoint(program)) => program.unload(),
             Some(Program::CgroupSock(program)) => program.unload(),
             Some(Program::Iter(program)) => program.unload(),
             _ => Ok(()),

@@ -202,6 +202,8 @@ fn target_obstacle(facts: &Facts, target: Target) -> Option<String> {
         }),
         Target::TpBtf(name, types) => refused(&features.tp_btf)
             .or_else(|| prototype_obstacle("tracepoint", name, facts.tracepoint(name), types)),
+        // Whether tracefs is there shows when it is attached.
+        Target::Event(..) => None,
         Target::CgroupCreate => refused(&features.cgroup_sock_create).or_else(|| no_cgroup2(facts)),
         Target::CgroupRelease => {
             refused(&features.cgroup_sock_release).or_else(|| no_cgroup2(facts))

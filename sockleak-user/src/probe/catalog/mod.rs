@@ -120,6 +120,8 @@ pub enum Target {
     Kretprobe(&'static str),
     /// Typed raw tracepoint with these parameter types.
     TpBtf(&'static str, &'static [&'static str]),
+    /// Tracepoint event, by category and name; needs tracefs.
+    Event(&'static str, &'static str),
     /// cgroup/sock_create at the root of the cgroup2 hierarchy.
     CgroupCreate,
     /// cgroup/sock_release at the root of the cgroup2 hierarchy.

@@ -26,6 +26,8 @@ const SEARCH: &[&str] = &[
     "TASK_SUM_EXEC",
     "INET_SPORT",
 ];
+/// The tracepoint event of state changes.
+const EVENT: &[&str] = &["EVENT_SKADDR", "EVENT_OLDSTATE", "EVENT_NEWSTATE"];
 /// From a system call's registers to its socket.
 const SYSTEM_CALL: &[&str] = &[
     "REGS_NR",
@@ -41,57 +43,45 @@ const SYSTEM_CALL: &[&str] = &[
     "SOCKET_SK",
 ];
 
-/// Best first within a hook.
-pub(super) const VARIANTS: &[Variant] = &[
-    Variant {
-        hook: Hook::Connect,
-        backend: Backend::Fentry,
-        attachments: &[
-            NO_PORT,
+/// Attachments of connect() by trampolines: where failures are counted, the parameters of the
+/// search, and the program at its end.
+macro_rules! by_trampoline {
+    ($no_port:ident, $search:ident, $end:ident) => {
+        &[
             on(
                 programs::FENTRY_SEARCH,
-                Target::Fentry("__inet_hash_connect", SEARCH5),
+                Target::Fentry("__inet_hash_connect", $search),
             ),
             on(
-                programs::FEXIT_SEARCH5,
-                Target::Fexit("__inet_hash_connect", SEARCH5),
+                programs::$end,
+                Target::Fexit("__inet_hash_connect", $search),
             ),
             FEXIT_V6_CONNECT,
             FENTRY_TIME_WAIT,
             FEXIT_PRE_CONNECT4,
             FEXIT_PRE_CONNECT6,
             FEXIT_LSM_CONNECT,
-        ],
-        fields: CONNECT_FIELDS,
-        limits: None,
-    },
+            // Last, so that what is said first about a kernel without trampolines is just that.
+            $no_port,
+        ]
+    };
+}
+
+const fn by_trampoline(attachments: &'static [Attachment]) -> Variant {
     Variant {
         hook: Hook::Connect,
         backend: Backend::Fentry,
-        attachments: &[
-            NO_PORT,
-            on(
-                programs::FENTRY_SEARCH,
-                Target::Fentry("__inet_hash_connect", SEARCH4),
-            ),
-            on(
-                programs::FEXIT_SEARCH4,
-                Target::Fexit("__inet_hash_connect", SEARCH4),
-            ),
-            FEXIT_V6_CONNECT,
-            FENTRY_TIME_WAIT,
-            FEXIT_PRE_CONNECT4,
-            FEXIT_PRE_CONNECT6,
-            FEXIT_LSM_CONNECT,
-        ],
+        attachments,
         fields: CONNECT_FIELDS,
         limits: None,
-    },
-    Variant {
-        hook: Hook::Connect,
-        backend: Backend::Kprobe,
-        attachments: &[
-            NO_PORT,
+    }
+}
+
+/// Attachments of connect() by kprobes: where failures are counted.
+macro_rules! by_kprobe {
+    ($no_port:ident) => {
+        &[
+            $no_port,
             on(
                 programs::KPROBE_SEARCH,
                 Target::Kprobe("__inet_hash_connect"),
@@ -133,29 +123,71 @@ pub(super) const VARIANTS: &[Variant] = &[
                 programs::KRETPROBE_LSM_CONNECT,
                 Target::Kretprobe("security_socket_connect"),
             ),
-        ],
-        fields: CONNECT_FIELDS,
-        limits: Some(KRETPROBE_LIMIT),
-    },
+        ]
+    };
+}
+
+const fn by_kprobe(attachments: &'static [Attachment]) -> Variant {
     Variant {
         hook: Hook::Connect,
-        backend: Backend::Tracepoint,
-        attachments: &[
-            NO_PORT,
+        backend: Backend::Kprobe,
+        attachments,
+        fields: CONNECT_FIELDS,
+        limits: Some(KRETPROBE_LIMIT),
+    }
+}
+
+/// Attachments of connect() by tracepoints: where failures are counted.
+macro_rules! by_tracepoint {
+    ($no_port:ident) => {
+        &[
+            $no_port,
             on(
                 programs::TP_SEARCH,
                 Target::TpBtf("inet_sock_set_state", SET_STATE),
             ),
             on(programs::TP_EXIT, Target::TpBtf("sys_exit", SYS_EXIT)),
-        ],
-        fields: &[PROCESS, IS_TCP, CONNECTION, SEARCH, SYSTEM_CALL],
-        limits: Some(
-            "the time that a successful search takes is an upper bound, the ports it examines are \
-             not counted, who enters TIME_WAIT is not seen, and neither are 32-bit programs and \
-             io_uring where a failure shows only in the system call; every system call of the \
-             host passes through a short program",
-        ),
-    },
+        ]
+    };
+}
+
+const fn by_tracepoint(
+    attachments: &'static [Attachment],
+    fields: &'static [&'static [&'static str]],
+) -> Variant {
+    Variant {
+        hook: Hook::Connect,
+        backend: Backend::Tracepoint,
+        attachments,
+        fields,
+        limits: Some(TRACEPOINT_LIMIT),
+    }
+}
+
+/// Best first within a hook.
+pub(super) const VARIANTS: &[Variant] = &[
+    by_trampoline(by_trampoline!(NO_PORT_BY_KPROBE, SEARCH5, FEXIT_SEARCH5)),
+    by_trampoline(by_trampoline!(
+        NO_PORT_BY_TRACEPOINT,
+        SEARCH5,
+        FEXIT_SEARCH5
+    )),
+    by_trampoline(by_trampoline!(NO_PORT_BY_KPROBE, SEARCH4, FEXIT_SEARCH4)),
+    by_trampoline(by_trampoline!(
+        NO_PORT_BY_TRACEPOINT,
+        SEARCH4,
+        FEXIT_SEARCH4
+    )),
+    by_kprobe(by_kprobe!(NO_PORT_BY_KPROBE)),
+    by_kprobe(by_kprobe!(NO_PORT_BY_TRACEPOINT)),
+    by_tracepoint(
+        by_tracepoint!(NO_PORT_BY_EVENT),
+        &[PROCESS, IS_TCP, CONNECTION, SEARCH, SYSTEM_CALL, EVENT],
+    ),
+    by_tracepoint(
+        by_tracepoint!(NO_PORT_BY_TRACEPOINT),
+        &[PROCESS, IS_TCP, CONNECTION, SEARCH, SYSTEM_CALL],
+    ),
     Variant {
         hook: Hook::Bind,
         backend: Backend::Fentry,
@@ -247,7 +279,17 @@ pub(super) const VARIANTS: &[Variant] = &[
 const CONNECT_FIELDS: &[&[&str]] = &[PROCESS, IS_TCP, CONNECTION, SEARCH];
 const BIND_FIELDS: &[&[&str]] = &[PROCESS, IS_TCP, CONNECTION, SEARCH, SOCKET_SK];
 
-const NO_PORT: Attachment = on(
+/// A kprobe's program is not preempted, and this function runs only when connect() has failed
+/// or a connection is given up.
+const NO_PORT_BY_KPROBE: Attachment = on(
+    programs::KPROBE_NO_PORT,
+    Target::Kprobe("inet_bhash2_reset_saddr"),
+);
+const NO_PORT_BY_EVENT: Attachment = on(
+    programs::EVENT_NO_PORT,
+    Target::Event("sock", "inet_sock_set_state"),
+);
+const NO_PORT_BY_TRACEPOINT: Attachment = on(
     programs::TP_NO_PORT,
     Target::TpBtf("inet_sock_set_state", SET_STATE),
 );
@@ -300,6 +342,11 @@ const KRETPROBE_LSM_BIND: Attachment = if_built_in(
     Target::Kretprobe("security_socket_bind"),
 );
 
+const TRACEPOINT_LIMIT: &str = "the time that a successful search takes is an upper bound, the \
+                                ports it examines are not counted, who enters TIME_WAIT is not \
+                                seen, and neither are 32-bit programs and io_uring where a failure \
+                                shows only in the system call; every system call of the host \
+                                passes through a short program";
 const KRETPROBE_LIMIT: &str = "a kretprobe is skipped when more threads are in the function than \
                                the kernel keeps room for; failures of connect() are counted all \
                                the same";
