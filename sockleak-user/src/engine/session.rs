@@ -29,7 +29,7 @@ use crate::{
     },
     source::{
         kernel_maps::{KernelMaps, Processes as KernelProcesses},
-        limits,
+        limits, netns,
         ring::EventReader,
         sockstat,
     },
@@ -121,6 +121,8 @@ impl Session {
         settings: Settings,
     ) -> Result<(Self, StartReport, Option<mpsc::Receiver<Bytes>>)> {
         let began_ns = clock::monotonic_ns();
+        // Takes a socket of our own, which is not to be among those that are counted.
+        netns::lists_closed();
         let options = LoadOptions {
             sockets: settings
                 .max_sockets

@@ -14,7 +14,9 @@ use super::pid_dir::{PidDir, parse_ns_link};
 use crate::sanitize::printable;
 
 pub use enter::in_netns;
-pub use ports::{Listing, listing, parse_port_list, parse_port_range, ports, source_address};
+pub use ports::{
+    Listing, listing, lists_closed, parse_port_list, parse_port_range, ports, source_address,
+};
 
 /// How many ways to reach one namespace are remembered: the first may be gone when it is used.
 const MAX_ORIGINS: usize = 4;

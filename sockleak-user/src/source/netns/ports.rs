@@ -107,8 +107,8 @@ pub fn listing(netns: &NetnsHandle, own_range: Option<(u16, u16)>) -> Result<Lis
 }
 
 /// Whether this kernel lists CLOSED sockets that hold a port (6.8+). Asked once: it takes a
-/// socket of our own.
-fn lists_closed() -> bool {
+/// socket of our own, so who counts sockets asks before.
+pub fn lists_closed() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     if let Some(known) = ANSWER.get() {
         return *known;
