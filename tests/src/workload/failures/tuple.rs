@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use anyhow::Context as _;
 use rustix::io::Errno;
 
 use super::super::script::settle;
@@ -76,6 +77,9 @@ pub(super) fn no_source(options: &Options, script: &mut Script) -> anyhow::Resul
     sys::add_route(IpAddr::V6(network), 32)?;
     let server = world.server(SERVICE)?;
     world.connect_and_keep(&server, 5)?;
+    // Without the address their FINs get no answer: the kernel is not to try for minutes.
+    let retries = "/proc/sys/net/ipv4/tcp_orphan_retries";
+    std::fs::write(retries, "1").with_context(|| format!("cannot write {retries}"))?;
     sys::remove_address(Ipv6Addr::LOCALHOST.into(), 128)?;
     let fault = Fault::at_once(Errno::ADDRNOTAVAIL, "no_source_address");
     for _ in world.times() {
