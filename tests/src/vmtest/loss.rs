@@ -3,11 +3,22 @@
 use anyhow::ensure;
 use serde_json::Value;
 
-/// Every loss counter in the object is zero.
+/// Programs of the tracepoint backend that 7.x skips when a preempted task is in the middle of
+/// them. They see searches; what is counted of sockets does not rest on them.
+const PREEMPTED: [&str; 2] = ["tp_exit", "tp_search"];
+
+/// Every loss counter in the object is zero, but for skipped runs of [`PREEMPTED`].
 pub(super) fn check(object: &Value) -> anyhow::Result<()> {
-    let loss = &object["loss"];
+    let mut loss = object["loss"].clone();
     ensure!(loss.is_object(), "no loss counters in {object}");
-    ensure!(sum(loss) == 0, "lost something: {loss}");
+    if let Some(missed) = loss["programs_missed"].as_object_mut() {
+        for program in PREEMPTED {
+            if let Some(runs) = missed.remove(program) {
+                eprintln!("     note: the kernel has skipped {runs} runs of {program}");
+            }
+        }
+    }
+    ensure!(sum(&loss) == 0, "lost something: {loss}");
     Ok(())
 }
 
@@ -57,6 +68,9 @@ mod tests {
         object["loss"]["events_dropped"]["alloc"] = json!(1);
         assert!(check(&object).is_err());
         assert!(check(&json!({})).is_err());
+        let preempted = |program: &str| json!({"loss": {"programs_missed": {program: 3}}});
+        check(&preempted("tp_exit")).unwrap();
+        assert!(check(&preempted("tp_destroy")).is_err());
 
         let skipped =
             json!({"loss": {"sockets_full": 0, "programs_missed": {"fentry_release": 2}}});
