@@ -116,16 +116,9 @@ impl Element for FailureCounters {
     }
 
     fn continues(&self, then: &Self) -> bool {
-        let all = |c: &Self| {
-            [
-                c.count,
-                c.timed,
-                c.total_ns,
-                c.counted,
-                c.candidates,
-                c.last_ns,
-            ]
-        };
+        // Only what the kernel side adds to atomically: a thread that was preempted before it
+        // wrote `last_ns` sets it back.
+        let all = |c: &Self| [c.count, c.timed, c.total_ns, c.counted, c.candidates];
         all(self)
             .iter()
             .zip(all(then))

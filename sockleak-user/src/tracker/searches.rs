@@ -162,16 +162,16 @@ impl Element for SearchCounters {
                 c.timed,
                 c.upper_bounds,
                 c.total_ns,
-                c.max_ns,
+                c.measured,
+                c.cpu_ns,
                 c.counted,
                 c.candidates,
-                c.candidates_max,
                 c.second_parity,
                 c.time_waits,
-                c.last_ns,
             ]
         };
-        // Not the histogram: its buckets wrap.
+        // Not the histogram: its buckets wrap. Nor `last_ns` and the maxima: they are stored, not
+        // added to, and a thread that was preempted before it stores sets them back.
         all(self)
             .iter()
             .zip(all(then))

@@ -115,6 +115,31 @@ fn an_interval_has_what_came_since_the_last_reading() {
     assert!((all[0].second_parity_share() - 0.1).abs() < 1e-9);
 }
 
+/// The kernel side stores times and maxima without a lock: a thread that is preempted before it
+/// does sets them back. That is not a new element, all of whose calls would be new.
+#[test]
+fn what_a_late_thread_sets_back_does_not_count_everything_again() {
+    let mut searches = Searches::new(16);
+    let mut now = counters(search_id(1));
+    for _ in 0..1_000 {
+        search(&mut now, 2_000_000, 20_000, true);
+    }
+    searches.advance(vec![now.clone()]);
+    search(&mut now, 1_000, 1, false);
+    (now.last_ns, now.max_ns, now.candidates_max) = (1, 1_000, 1);
+    searches.advance(vec![now]);
+    assert_eq!(searches.interval()[0].calls, 1);
+    assert_eq!(searches.since_attach()[0].calls, 1_001);
+
+    let mut failed = Failures::new(16);
+    let mut now = failures(1, 1_000);
+    failed.advance(vec![now.clone()]);
+    (now.count, now.timed, now.last_ns) = (1_001, 1_001, 5);
+    failed.advance(vec![now]);
+    assert_eq!(failed.interval()[0].count, 1);
+    assert_eq!(failed.known(), [1_001, 0, 0]);
+}
+
 #[test]
 fn waiting_for_a_cpu_is_not_searching() {
     let mut now = counters(search_id(1));
