@@ -126,7 +126,7 @@ impl Shortage {
             };
             if id.cause == Cause::EphemeralExhausted
                 && let Some(look) = self.pressures.newest(route)
-                && known(id.src).is_none_or(|src| look.src == Some(src))
+                && look.serves(&id)
                 && match self.ranges.get(&id) {
                     Some(own) => own.at_ns < look.at_ns,
                     None => self.ranges.len() < RANGES,

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::calls::PortCalls;
 use super::latencies::Latencies;
 use super::occupancy::Room;
-use crate::model::{Op, ProcessId, SearchId};
+use crate::model::{FailureId, NS_PER_TICK, Op, ProcessId, SearchId};
 
 /// Thresholds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,6 +59,22 @@ pub struct RoomLook {
     pub tw_reuse: Option<u8>,
     /// `net.ipv4.tcp_timestamps`; `None` when not known.
     pub timestamps: Option<u8>,
+}
+
+impl RoomLook {
+    /// Whether this look tells who has the ports that `failed` did not get: it is about the same
+    /// source, and no older than the process. The inode number of a namespace is used again as
+    /// soon as the namespace is gone, so a process that began later may live in another one.
+    pub fn serves(&self, failed: &FailureId) -> bool {
+        let src = failed.src.filter(|src| !src.is_unspecified());
+        // Since boot with suspended time, the other without: at worst a look is passed over.
+        let began_ns = failed
+            .search
+            .process
+            .start_ticks
+            .saturating_mul(NS_PER_TICK);
+        src.is_none_or(|src| self.src == Some(src)) && began_ns <= self.at_ns
+    }
 }
 
 /// Connections to one destination in an interval, of all processes.

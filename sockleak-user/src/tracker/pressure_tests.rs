@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::calls::{CallsReading, PortCalls};
 use super::occupancy::Room;
 use super::pressure::{Pressures, RoomLook, Route, size, used};
-use super::searches_tests::{counters, search, search_id};
+use super::searches_tests::{counters, failure_id, search, search_id};
 use super::testing::{NETNS, S};
 use crate::model::{Counters, SearchCounters};
 
@@ -203,4 +203,26 @@ proptest! {
         }
         prop_assert!(warned > 0);
     }
+}
+
+#[test]
+fn a_look_serves_only_who_was_there_when_it_was_made() {
+    let look = |at_ns| RoomLook {
+        at_ns,
+        src: Some("10.0.0.9".parse().unwrap()),
+        room: room(10),
+        tw_reuse: None,
+        timestamps: None,
+    };
+    let mut failed = failure_id(1);
+    failed.search.process.start_ticks = 500;
+    assert!(look(5 * S).serves(&failed), "the source is not known");
+    assert!(
+        !look(5 * S - 1).serves(&failed),
+        "another namespace may have had the number"
+    );
+    failed.src = Some("10.0.0.9".parse().unwrap());
+    assert!(look(6 * S).serves(&failed));
+    failed.src = Some("10.0.0.8".parse().unwrap());
+    assert!(!look(6 * S).serves(&failed));
 }
