@@ -1,17 +1,14 @@
 //! Who has one address pair: a lookup instead of a dump.
 
-use std::io;
 use std::net::SocketAddr;
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
 use netlink_packet_sock_diag::message::SockDiagMessage;
-use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{RecvFlags, SendFlags};
 
-use super::message::{self, Answer};
-use super::{DiagSocket, DumpError, Dumper};
+use super::message::Answer;
+use super::{DiagSocket, DumpError, Dumper, refused};
 
 /// Any cookie will do (include/uapi/linux/inet_diag.h `INET_DIAG_NOCOOKIE`, twice).
 const NO_COOKIE: [u8; 8] = [0xff; 8];
@@ -30,39 +27,16 @@ impl Dumper {
         local: SocketAddr,
         peer: SocketAddr,
     ) -> Result<Option<DiagSocket>, DumpError> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let request = request(local, peer, self.sequence);
-        rustix::net::send(&self.socket, &request, SendFlags::empty())
-            .map_err(|e| DumpError::Socket("write to", e.into()))?;
-        loop {
-            let flags = RecvFlags::empty();
-            let (len, sender) =
-                match rustix::net::recvfrom(&self.socket, &mut self.buffer[..], flags) {
-                    Ok((len, _, sender)) => (len, sender),
-                    Err(rustix::io::Errno::INTR) => continue,
-                    Err(e) => return Err(DumpError::Socket("read from", e.into())),
-                };
-            let from_kernel = sender
-                .and_then(|sender| SocketAddrNetlink::try_from(sender).ok())
-                .is_some_and(|sender| sender.pid() == 0);
-            if !from_kernel {
-                continue;
+        let request = request(local, peer, self.next_sequence());
+        self.ask(&request, |answer, _| match answer {
+            Answer::Socket(socket) => Some(Ok(Some(socket))),
+            Answer::Error(errno) if errno == rustix::io::Errno::NOENT.raw_os_error() => {
+                Some(Ok(None))
             }
-            let datagram = self.buffer.get(..len).unwrap_or_default();
-            for (answer, _) in message::answers(datagram, self.sequence) {
-                match answer {
-                    Answer::Socket(socket) => return Ok(Some(socket)),
-                    Answer::Error(errno) if errno == rustix::io::Errno::NOENT.raw_os_error() => {
-                        return Ok(None);
-                    }
-                    Answer::Error(errno) => {
-                        return Err(DumpError::Refused(io::Error::from_raw_os_error(errno)));
-                    }
-                    Answer::Done => return Ok(None),
-                    Answer::Ignored(_) => {}
-                }
-            }
-        }
+            Answer::Error(errno) => Some(Err(refused(errno))),
+            Answer::Done => Some(Ok(None)),
+            Answer::Ignored(_) => None,
+        })
     }
 }
 

@@ -168,9 +168,33 @@ impl Dumper {
         dumped: &mut Dumped,
         mut each: impl FnMut(DiagSocket),
     ) -> Result<(), DumpError> {
+        let request = message::request(family, states, self.next_sequence());
+        self.ask(&request, |answer, interrupted| {
+            dumped.interrupted |= interrupted;
+            match answer {
+                Answer::Socket(socket) => each(socket),
+                Answer::Done => return Some(Ok(())),
+                Answer::Error(errno) => return Some(Err(refused(errno))),
+                Answer::Ignored(Ignored::Foreign) => {}
+                Answer::Ignored(Ignored::Malformed) => dumped.malformed += 1,
+            }
+            None
+        })
+    }
+
+    fn next_sequence(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
-        let request = message::request(family, states, self.sequence);
-        rustix::net::send(&self.socket, &request, SendFlags::empty())
+        self.sequence
+    }
+
+    /// Sends a request with the newest sequence number and hands what the kernel answers, and
+    /// whether it calls that inconsistent, to `each` until that has a result.
+    fn ask<T>(
+        &mut self,
+        request: &[u8],
+        mut each: impl FnMut(Answer, bool) -> Option<Result<T, DumpError>>,
+    ) -> Result<T, DumpError> {
+        rustix::net::send(&self.socket, request, SendFlags::empty())
             .map_err(|e| DumpError::Socket("write to", e.into()))?;
         loop {
             let flags = RecvFlags::empty();
@@ -188,19 +212,16 @@ impl Dumper {
             }
             let datagram = self.buffer.get(..len).unwrap_or_default();
             for (answer, interrupted) in message::answers(datagram, self.sequence) {
-                dumped.interrupted |= interrupted;
-                match answer {
-                    Answer::Socket(socket) => each(socket),
-                    Answer::Done => return Ok(()),
-                    Answer::Error(errno) => {
-                        return Err(DumpError::Refused(io::Error::from_raw_os_error(errno)));
-                    }
-                    Answer::Ignored(Ignored::Foreign) => {}
-                    Answer::Ignored(Ignored::Malformed) => dumped.malformed += 1,
+                if let Some(result) = each(answer, interrupted) {
+                    return result;
                 }
             }
         }
     }
+}
+
+fn refused(errno: i32) -> DumpError {
+    DumpError::Refused(io::Error::from_raw_os_error(errno))
 }
 
 impl AsFd for Dumper {
