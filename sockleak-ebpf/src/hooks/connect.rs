@@ -382,8 +382,8 @@ pub fn time_wait<R: Reader>(sk: &Sock<R>) {
 
 /// connect() of a process is over without a failed search: how long it took is an upper bound.
 ///
-/// For the tracepoint backend, which sees no end of a search that succeeds. `ended_ns` is when
-/// the connection was there or the system call ended.
+/// For the tracepoint backend, which sees no end of a search that succeeds, only when the
+/// connection was there or the system call ended.
 #[inline(always)]
 pub fn ended_at_latest<R: Reader>(sk: &Sock<R>, port_be: u16) {
     let Some(entry) = SOCKETS.get_ptr_mut(sk.addr()) else {
