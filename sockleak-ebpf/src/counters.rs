@@ -49,8 +49,16 @@ pub struct Counters {
     pub failures_full: u64,
     /// A search ended whose beginning was not seen, or the other way round.
     pub searches_unmatched: u64,
+    /// Insert into the endings map failed: how the connection ended is not known.
+    pub endings_full: u64,
+    /// A stack was not taken: another one with the same hash is in its place (-EEXIST).
+    pub stacks_collided: u64,
+    /// A stack was not taken: the thread has none, or it cannot be read (-EFAULT).
+    pub stacks_faulted: u64,
+    /// A stack was not taken for another reason.
+    pub stacks_failed: u64,
     /// Ring buffer full, by [`crate::EventKind`].
     pub dropped: [u64; 6],
 }
 
-const _: () = assert!(size_of::<Counters>() == 29 * 8);
+const _: () = assert!(size_of::<Counters>() == 33 * 8);

@@ -8,6 +8,7 @@
 #![no_std]
 
 mod counters;
+mod endings;
 mod fields;
 pub mod names;
 mod records;
@@ -15,11 +16,13 @@ mod searches;
 mod walk;
 
 pub use counters::Counters;
+pub use endings::Ending;
 pub use fields::{ABSENT, FIELDS, FieldSpec};
 pub use records::{
     EventKind, EventRecord, InventoryRecord, ProcessKey, ProcessStats, SEARCH_BOUND, SEARCH_FAILED,
     SEARCH_OPEN, SEARCH_TOLD, SOCKET_ADOPTED, SOCKET_KERNEL, SOCKET_MPTCP, SOCKET_PORT_BOUND,
-    SOCKET_PORT_KNOWN, SOCKET_RELEASED, SocketEntry, UNKNOWN,
+    SOCKET_PORT_KNOWN, SOCKET_RELEASED, SOCKET_TRIED, STACK_FAILED, STACKS_ALWAYS, STACKS_AUTO,
+    STACKS_NEVER, SocketEntry, UNKNOWN,
 };
 pub use searches::{
     Cause, FailureKey, FailureStats, LATENCY_BUCKETS, OPTION_NO_PORT, OPTION_REUSEADDR,

@@ -1,11 +1,11 @@
 //! The maps. None is LRU: exact state must not be evicted silently.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, StackTrace},
     macros::btf_map,
 };
 use sockleak_ebpf::{
-    Counters, EventRecord, FailureKey, FailureStats, ProcessKey, ProcessStats, SearchKey,
+    Counters, Ending, EventRecord, FailureKey, FailureStats, ProcessKey, ProcessStats, SearchKey,
     SearchStats, SocketEntry,
 };
 
@@ -69,6 +69,24 @@ pub struct Call {
     /// Another argument.
     pub argument: u64,
 }
+
+/// How connections have ended that died of an error, and how often.
+///
+/// Inserted in `hooks::ending`; never removed: there are as many as there are peers that fail.
+#[btf_map]
+pub static ENDINGS: HashMap<Ending, u64, 4096> = HashMap::new();
+
+/// User stacks, each once. Never removed: an id must not come to mean another stack.
+#[btf_map]
+pub static STACKS: StackTrace<2048> = StackTrace::new();
+
+/// Processes whose stacks user space wants. It inserts and removes.
+#[btf_map]
+pub static SUSPECTS: HashMap<u32, u32, 256> = HashMap::new();
+
+/// How many [`SUSPECTS`] there are: as a rule none, which saves the search.
+#[btf_map]
+pub static MARKS: Array<u32, 1> = Array::new();
 
 /// Host-wide counters; never removed.
 #[btf_map]

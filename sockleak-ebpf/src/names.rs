@@ -12,6 +12,14 @@ pub mod maps {
     pub const SEARCHES: &str = "SEARCHES";
     /// Hash: [`crate::FailureKey`] -> [`crate::FailureStats`].
     pub const FAILURES: &str = "FAILURES";
+    /// Hash: [`crate::Ending`] -> how often, `u64`.
+    pub const ENDINGS: &str = "ENDINGS";
+    /// Stack traces, by the key that [`crate::SocketEntry::stack`] gives.
+    pub const STACKS: &str = "STACKS";
+    /// Hash: tgid of a process whose stacks are wanted -> anything, `u32`.
+    pub const SUSPECTS: &str = "SUSPECTS";
+    /// Array of one `u32`: how many suspects there are.
+    pub const MARKS: &str = "MARKS";
     /// Ring buffer of [`crate::EventRecord`].
     pub const EVENTS: &str = "EVENTS";
 }
@@ -22,6 +30,10 @@ pub mod globals {
     pub const EMIT_EVENTS: &str = "EMIT_EVENTS";
     /// 1: the helper `bpf_get_current_task_btf` exists (5.11+).
     pub const TASK_BTF: &str = "TASK_BTF";
+    /// When to take stacks: [`crate::STACKS_NEVER`] and so on.
+    pub const STACK_MODE: &str = "STACK_MODE";
+    /// One socket in this plus 1 has its stack taken although nobody suspects its process.
+    pub const SAMPLE_MASK: &str = "SAMPLE_MASK";
     /// `u64`: address of the variable `table_perturb`; 0 unknown.
     pub const TABLE_PERTURB: &str = "TABLE_PERTURB";
     /// 1: IP_LOCAL_PORT_RANGE makes the walk of connect() one pass.
@@ -141,6 +153,10 @@ pub mod programs {
     pub const TP_NO_PORT: &str = "tp_no_port";
     /// Tracepoint event `sock:inet_sock_set_state`: the same, with preemption off on all kernels.
     pub const EVENT_NO_PORT: &str = "event_no_port";
+    /// fentry on `tcp_done`.
+    pub const FENTRY_DONE: &str = "fentry_done";
+    /// kprobe on `tcp_done`.
+    pub const KPROBE_DONE: &str = "kprobe_done";
     /// tp_btf `inet_sock_set_state`: begin and latest end of a search.
     pub const TP_SEARCH: &str = "tp_search";
     /// tp_btf `sys_exit`.

@@ -23,6 +23,18 @@ pub const SOCKET_PORT_KNOWN: u32 = 256;
 /// [`InventoryRecord::flags`]: that bucket belongs to bind(): connect() passes the port over.
 pub const SOCKET_PORT_BOUND: u32 = 512;
 
+/// [`SocketEntry::flags`]: connect() has got as far as its port search.
+pub const SOCKET_TRIED: u32 = 1024;
+
+/// No stacks; value of the global `STACK_MODE`.
+pub const STACKS_NEVER: u32 = 0;
+/// Stacks of suspects, and of one socket in many of others.
+pub const STACKS_AUTO: u32 = 1;
+/// Every stack.
+pub const STACKS_ALWAYS: u32 = 2;
+/// [`SocketEntry::stack`]: wanted, but the kernel could not give it; counted by reason.
+pub const STACK_FAILED: u32 = u32::MAX;
+
 /// Identity of a process; key of the process map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(
@@ -101,6 +113,29 @@ pub struct SocketEntry {
     pub errno: u16,
     /// Context switches of the searching thread at its begin, the lowest bits.
     pub switches: u16,
+    /// Key of its creator's stack in the stack map plus 1; 0 none was taken, [`STACK_FAILED`].
+    pub stack: u32,
+    /// [`crate::Ending::id`] of how its last connection ended; 0 it did not, or without an error.
+    pub ending: u32,
+}
+
+impl SocketEntry {
+    /// An entry of nobody, with these flags.
+    pub const fn with_flags(flags: u32) -> Self {
+        Self {
+            creator_start_ns: 0,
+            birth_ns: 0,
+            creator_tgid: 0,
+            flags,
+            search_ns: 0,
+            ran_ns: 0,
+            perturb: 0,
+            errno: 0,
+            switches: 0,
+            stack: 0,
+            ending: 0,
+        }
+    }
 }
 
 /// Kind of an [`EventRecord`].
@@ -216,14 +251,18 @@ pub struct InventoryRecord {
     pub local: [u64; 2],
     /// `skc_daddr` or `skc_v6_daddr`, likewise.
     pub peer: [u64; 2],
+    /// [`SocketEntry::stack`].
+    pub stack: u32,
+    /// [`SocketEntry::ending`].
+    pub ending: u32,
 }
 
 const _: () = {
     assert!(size_of::<ProcessKey>() == 16);
     assert!(size_of::<ProcessStats>() == 64);
-    assert!(size_of::<SocketEntry>() == 48);
+    assert!(size_of::<SocketEntry>() == 56);
     assert!(size_of::<EventRecord>() == 120);
-    assert!(size_of::<InventoryRecord>() == 104);
+    assert!(size_of::<InventoryRecord>() == 112);
     assert!(core::mem::offset_of!(InventoryRecord, local) == 72);
     assert!(core::mem::offset_of!(EventRecord, local) == 48);
 };

@@ -19,13 +19,13 @@ fn sock(ctx: &FEntryContext, argument: usize) -> Sock<Direct> {
 
 #[fentry]
 fn fentry_init_v4(ctx: FEntryContext) -> i32 {
-    hooks::alloc::init_sock(&sock(&ctx, 0));
+    hooks::alloc::init_sock(&ctx, &sock(&ctx, 0));
     0
 }
 
 #[fentry]
 fn fentry_init_v6(ctx: FEntryContext) -> i32 {
-    hooks::alloc::init_sock(&sock(&ctx, 0));
+    hooks::alloc::init_sock(&ctx, &sock(&ctx, 0));
     0
 }
 
@@ -53,6 +53,13 @@ fn fentry_graft(ctx: FEntryContext) -> i32 {
 #[fentry]
 fn fentry_destroy(ctx: FEntryContext) -> i32 {
     hooks::destroy::destroyed(&sock(&ctx, 0));
+    0
+}
+
+#[fentry]
+fn fentry_done(ctx: FEntryContext) -> i32 {
+    let sk = sock(&ctx, 0);
+    hooks::ending::done(&sk, sk.state());
     0
 }
 

@@ -22,7 +22,7 @@ fn sock(ctx: &ProbeContext, argument: usize) -> Option<Sock<Probe>> {
 #[kprobe]
 fn kprobe_init(ctx: ProbeContext) -> u32 {
     if let Some(sk) = sock(&ctx, 0) {
-        hooks::alloc::init_sock(&sk);
+        hooks::alloc::init_sock(&ctx, &sk);
     }
     0
 }
@@ -55,6 +55,14 @@ fn kprobe_graft(ctx: ProbeContext) -> u32 {
 fn kprobe_destroy(ctx: ProbeContext) -> u32 {
     if let Some(sk) = sock(&ctx, 0) {
         hooks::destroy::destroyed(&sk);
+    }
+    0
+}
+
+#[kprobe]
+fn kprobe_done(ctx: ProbeContext) -> u32 {
+    if let Some(sk) = sock(&ctx, 0) {
+        hooks::ending::done(&sk, sk.state());
     }
     0
 }

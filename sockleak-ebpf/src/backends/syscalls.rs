@@ -9,24 +9,27 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use sockleak_ebpf::{AF_INET, AF_INET6, Cause, Op};
+use sockleak_ebpf::{AF_INET, AF_INET6, Cause, Op, STACKS_NEVER};
 
 use crate::{
     hooks::{
         connect,
         failure::{self, EACCES, EADDRINUSE, EADDRNOTAVAIL, ENOMEM, EPERM, Failure},
         search::UNCOUNTED,
+        stack::{self, STACK_MODE},
     },
     kernel::{
         Direct, FDT_FD, FDT_MAX_FDS, FILE_INODE, FILE_PRIVATE_DATA, FILES_FDT, INODE_MODE, Probe,
         Ptr, REGS_ARG1, REGS_ARG2, REGS_NR, Reader, SOCKET_SK, Sock, TASK_FILES, member,
     },
-    maps::{Call, CallKey, IN_FLIGHT, count},
+    maps::{Call, CallKey, IN_FLIGHT, SOCKETS, count},
 };
 
+const SOCKET: u64 = 41;
 const CONNECT: u64 = 42;
 const BIND: u64 = 49;
 const LISTEN: u64 = 50;
+const IO_URING_ENTER: u64 = 426;
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
@@ -35,16 +38,25 @@ const S_IFSOCK: u16 = 0o140_000;
 #[inline(always)]
 pub fn connecting(sk: u64) {
     let call = Call { sk, argument: 0 };
-    if IN_FLIGHT.insert(key(), call, 0).is_err() {
+    if IN_FLIGHT.insert(key(CONNECT), call, 0).is_err() {
         count!(searches_unmatched);
     }
 }
 
+/// The current thread creates the socket at `sk`, and its stack is wanted.
 #[inline(always)]
-fn key() -> CallKey {
+pub fn creating(sk: u64) {
+    let call = Call { sk, argument: 0 };
+    if IN_FLIGHT.insert(key(SOCKET), call, 0).is_err() {
+        count!(stacks_failed);
+    }
+}
+
+#[inline(always)]
+fn key(function: u64) -> CallKey {
     CallKey {
         thread: bpf_get_current_pid_tgid(),
-        function: 0,
+        function,
     }
 }
 
@@ -55,6 +67,9 @@ fn tp_exit(ctx: BtfTracePointContext) -> i32 {
     let number: u64 = unsafe { member::<Direct, u64>(regs, &REGS_NR) };
     let result = ctx.arg::<i64>(1);
     match number {
+        SOCKET => socket_ended(&ctx, result),
+        // It creates sockets as well, which is not where the thread stands at its next socket().
+        IO_URING_ENTER => forget_socket(),
         CONNECT => connect_ended(regs, result),
         BIND if result < 0 => bind_ended(regs, result),
         LISTEN if result < 0 => listen_ended(regs, result),
@@ -63,9 +78,37 @@ fn tp_exit(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// socket() of the current thread has returned: the stack is what it was in the middle of it.
+#[inline(always)]
+fn socket_ended(ctx: &BtfTracePointContext, result: i64) {
+    if STACK_MODE.load() == STACKS_NEVER {
+        return;
+    }
+    let key = key(SOCKET);
+    // SAFETY: an element is only used by its own thread.
+    let Some(call) = (unsafe { IN_FLIGHT.get(key).copied() }) else {
+        return;
+    };
+    let _ = IN_FLIGHT.remove(key);
+    if result < 0 {
+        return;
+    }
+    if let Some(entry) = SOCKETS.get_ptr_mut(call.sk) {
+        // SAFETY: a live value of the socket map; nobody else writes this member.
+        unsafe { (*entry).stack = stack::take(ctx) }
+    }
+}
+
+#[inline(always)]
+fn forget_socket() {
+    if STACK_MODE.load() != STACKS_NEVER {
+        let _ = IN_FLIGHT.remove(key(SOCKET));
+    }
+}
+
 #[inline(always)]
 fn connect_ended(regs: *const u8, result: i64) {
-    let key = key();
+    let key = key(CONNECT);
     // SAFETY: an element is only used by its own thread.
     if let Some(call) = unsafe { IN_FLIGHT.get(key).copied() } {
         let _ = IN_FLIGHT.remove(key);

@@ -30,7 +30,13 @@ const ALLOW: i32 = 1;
 fn cgroup_create(ctx: SockContext) -> i32 {
     if is_tcp(&ctx) {
         let sk = address(&ctx);
-        hooks::alloc::record(sk, 0);
+        hooks::alloc::record(sk, 0, |tgid| {
+            // A cgroup program cannot take stacks: the end of socket() does.
+            if hooks::stack::wanted(tgid) {
+                super::syscalls::creating(sk);
+            }
+            0
+        });
         emit::write(EventKind::Alloc, unconnected(&ctx, sk, 0));
     }
     ALLOW
@@ -87,7 +93,8 @@ fn event_no_port(ctx: TracePointContext) -> u32 {
     0
 }
 
-/// In this backend only: the two moments between which a search lies.
+/// In this backend only: the two moments between which a search lies, and the end of a connection
+/// that dies of an error.
 #[btf_tracepoint]
 fn tp_search(ctx: BtfTracePointContext) -> i32 {
     let sk = Sock::<Direct>::new(ctx.arg::<*const u8>(0));
@@ -97,6 +104,7 @@ fn tp_search(ctx: BtfTracePointContext) -> i32 {
             super::syscalls::connecting(sk.addr());
         }
         (TCP_SYN_SENT, TCP_ESTABLISHED) => hooks::connect::established(&sk),
+        (before, TCP_CLOSE) => hooks::ending::done(&sk, before as u8),
         _ => {}
     }
     0

@@ -9,9 +9,10 @@
 //! denial, no descriptor left) passes through `tcp_v4_destroy_sock`. `sk_protocol`, `sk_type`
 //! and `sk_kern_sock` are set before; `sk_socket->file` is not.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::tracing::StackIdContext};
 use sockleak_ebpf::{EventKind, SOCKET_KERNEL, SocketEntry};
 
+use super::stack;
 use crate::{
     emit,
     kernel::{Reader, Sock},
@@ -27,18 +28,26 @@ const EEXIST: i32 = 17;
 
 /// At entry of `tcp_v4_init_sock` or `tcp_v6_init_sock`.
 #[inline(always)]
-pub fn init_sock<R: Reader>(sk: &Sock<R>) {
+pub fn init_sock<R: Reader, C: StackIdContext>(ctx: &C, sk: &Sock<R>) {
     let kernel = sk.is_kernel();
     if kernel {
         count!(allocated_kernel);
     }
-    record(sk.addr(), if kernel { SOCKET_KERNEL } else { 0 });
+    let flags = if kernel { SOCKET_KERNEL } else { 0 };
+    record(sk.addr(), flags, |tgid| {
+        if !kernel && stack::wanted(tgid) {
+            stack::take(ctx)
+        } else {
+            0
+        }
+    });
     emit::event(EventKind::Alloc, sk, 0);
 }
 
-/// Counts the creation of the socket at `sk` and remembers its creator.
+/// Counts the creation of the socket at `sk` and remembers its creator, whose stack `stack` takes
+/// when that is wanted.
 #[inline(always)]
-pub fn record(sk: u64, flags: u32) {
+pub fn record(sk: u64, flags: u32, stack: impl FnOnce(u32) -> u32) {
     count!(allocated);
     let key = process::current_key();
     if let Some(stats) = process::record(&key) {
@@ -50,12 +59,8 @@ pub fn record(sk: u64, flags: u32) {
         // SAFETY: a helper without arguments.
         birth_ns: unsafe { bpf_ktime_get_ns() },
         creator_tgid: key.tgid,
-        flags,
-        search_ns: 0,
-        ran_ns: 0,
-        perturb: 0,
-        errno: 0,
-        switches: 0,
+        stack: stack(key.tgid),
+        ..SocketEntry::with_flags(flags)
     };
     match SOCKETS.insert(sk, entry, BPF_NOEXIST) {
         Ok(()) => {}

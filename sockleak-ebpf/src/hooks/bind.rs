@@ -22,7 +22,7 @@ const TCP_LISTEN: u8 = 10;
 #[inline(always)]
 pub fn begin<R: Reader>(sk: &Sock<R>) {
     if sk.is_tcp() {
-        search::begin(sk.addr(), SEARCH_OPEN, 0, 0);
+        let _ = search::begin(sk.addr(), SEARCH_OPEN, 0, 0);
     }
 }
 

@@ -28,6 +28,7 @@ use sockleak_ebpf::{
 };
 
 use super::{
+    ending,
     failure::{self, EADDRNOTAVAIL, ENOMEM},
     search::{self, Outcome, UNCOUNTED},
 };
@@ -73,10 +74,14 @@ pub fn begin<R: Reader>(sk: &Sock<R>, port_offset: u64) {
     if !sk.is_tcp() {
         return;
     }
-    if sk.num() != 0 {
-        search::begin(sk.addr(), SEARCH_BOUND, 0, 0);
+    let entry = if sk.num() != 0 {
+        search::begin(sk.addr(), SEARCH_BOUND, 0, 0)
     } else {
-        search::begin(sk.addr(), SEARCH_OPEN, perturb(port_offset).unwrap_or(0), 0);
+        search::begin(sk.addr(), SEARCH_OPEN, perturb(port_offset).unwrap_or(0), 0)
+    };
+    if let Some(entry) = entry {
+        // SAFETY: a live value of the socket map; the socket is locked by the caller.
+        unsafe { ending::begin_anew(entry) }
     }
 }
 
@@ -89,7 +94,10 @@ pub fn begin_at_syn_sent<R: Reader>(sk: &Sock<R>) {
     } else {
         SEARCH_OPEN
     };
-    search::begin(sk.addr(), mark, 0, sk.sport_be());
+    if let Some(entry) = search::begin(sk.addr(), mark, 0, sk.sport_be()) {
+        // SAFETY: a live value of the socket map; the socket is locked by the caller.
+        unsafe { ending::begin_anew(entry) }
+    }
 }
 
 /// At exit of `__inet_hash_connect`, which returned `result`.
@@ -269,6 +277,7 @@ pub fn closed<R: Reader>(sk: &Sock<R>) {
             candidates,
         },
     );
+    ending::failed(sk, entry, errno);
     // SAFETY: a live value of the socket map; the socket is locked by the caller.
     unsafe {
         (*entry).flags =

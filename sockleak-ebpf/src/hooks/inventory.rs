@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use sockleak_ebpf::{
     ABSENT, IPPROTO_MPTCP, IPPROTO_TCP, InventoryRecord, SOCKET_KERNEL, SOCKET_MPTCP,
-    SOCKET_PORT_BOUND, SOCKET_PORT_KNOWN, SOCKET_RELEASED, SocketEntry,
+    SOCKET_PORT_BOUND, SOCKET_PORT_KNOWN, SOCKET_RELEASED, SOCKET_TRIED, SocketEntry,
 };
 
 use crate::{
@@ -116,19 +116,9 @@ fn write<R: Reader>(ctx: &TaskFile, sk: &Sock<R>, flags: u32) {
         // SAFETY: a live value of the socket map; the open file keeps the socket from being
         // destroyed, so the entry cannot be recycled while it is read.
         Some(entry) => unsafe { *entry },
-        None => SocketEntry {
-            creator_start_ns: 0,
-            birth_ns: 0,
-            creator_tgid: 0,
-            flags: 0,
-            search_ns: 0,
-            ran_ns: 0,
-            perturb: 0,
-            errno: 0,
-            switches: 0,
-        },
+        None => SocketEntry::with_flags(0),
     };
-    let mut flags = flags | entry.flags & (SOCKET_KERNEL | SOCKET_RELEASED);
+    let mut flags = flags | entry.flags & (SOCKET_KERNEL | SOCKET_RELEASED | SOCKET_TRIED);
     if sk.num() != 0
         && let Some(bound) = sk.is_port_bound()
     {
@@ -156,6 +146,8 @@ fn write<R: Reader>(ctx: &TaskFile, sk: &Sock<R>, flags: u32) {
         state: u16::from(sk.state()),
         local,
         peer,
+        stack: entry.stack,
+        ending: entry.ending,
     };
     // SAFETY: the context's seq file and an initialised record without padding. On overflow
     // the iterator grows its buffer and visits the file again.

@@ -58,12 +58,10 @@ pub fn now() -> u64 {
 }
 
 /// A search for `sk` begins: marks its entry with `mark` ([`SEARCH_OPEN`] or [`SEARCH_BOUND`]).
-/// `sport` is what `inet_sport` still holds of an earlier connection.
+/// `sport` is what `inet_sport` still holds of an earlier connection. Returns the entry.
 #[inline(always)]
-pub fn begin(sk: u64, mark: u32, perturb: u32, sport: u16) {
-    let Some(entry) = entry(sk) else {
-        return;
-    };
+pub fn begin(sk: u64, mark: u32, perturb: u32, sport: u16) -> Option<*mut SocketEntry> {
+    let entry = entry(sk)?;
     // SAFETY: a live value of the socket map; the socket is locked by the caller.
     unsafe {
         (*entry).flags = (*entry).flags & !STATE | mark;
@@ -74,6 +72,7 @@ pub fn begin(sk: u64, mark: u32, perturb: u32, sport: u16) {
         (*entry).switches = ran.switches;
         (*entry).search_ns = now();
     }
+    Some(entry)
 }
 
 /// CPU time of the search of `entry` that has taken `took` ns and ends now.
@@ -110,17 +109,7 @@ pub fn entry(sk: u64) -> Option<*mut SocketEntry> {
 /// A function of its own, so that the object has it once and not in every hook.
 #[inline(never)]
 fn adopt(sk: u64) {
-    let adopted = SocketEntry {
-        creator_start_ns: 0,
-        birth_ns: 0,
-        creator_tgid: 0,
-        flags: SOCKET_ADOPTED,
-        search_ns: 0,
-        ran_ns: 0,
-        perturb: 0,
-        errno: 0,
-        switches: 0,
-    };
+    let adopted = SocketEntry::with_flags(SOCKET_ADOPTED);
     if SOCKETS.insert(sk, adopted, BPF_NOEXIST).is_err() {
         count!(searches_unmatched);
     }

@@ -114,11 +114,21 @@ pub struct WatchArgs {
     )]
     pub backend: BackendArg,
 
+    /// When to note where a socket is created: auto, always or never.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        hide_possible_values = true
+    )]
+    pub stacks: StacksArg,
+
     /// Print one line per event as well.
     #[arg(long)]
     pub events: bool,
 
-    // 104 bytes of kernel memory each (COSTS: 48 + key + value + 16 in a preallocated hash).
+    // 112 bytes of kernel memory each (COSTS: 48 + key + value + 16 in a preallocated hash).
     /// Sockets recorded at a time; by default twice those there are, at least 262144.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub max_sockets: Option<u32>,
@@ -290,6 +300,18 @@ pub enum BackendArg {
     Kprobe,
     /// Tracepoints and cgroup hooks.
     Tracepoint,
+}
+
+/// `--stacks`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum StacksArg {
+    /// Of processes whose forgotten sockets grow, and of a sample.
+    #[default]
+    Auto,
+    /// Of every socket.
+    Always,
+    /// Of none.
+    Never,
 }
 
 /// `--color`

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::{
-    BackendArg, ColorArg, FilterArgs, OutputArgs, PortsArgs, SnapshotArgs, WatchArgs,
+    BackendArg, ColorArg, FilterArgs, OutputArgs, PortsArgs, SnapshotArgs, StacksArg, WatchArgs,
 };
 use super::exit::Failure;
 use super::printer::Format;
 use crate::model::Family;
-use crate::probe::{Backend, Choice};
+use crate::probe::{Backend, Choice, Stacks};
 use crate::sanitize::printable;
 
 pub use crate::model::{Filter, Subject};
@@ -33,6 +33,8 @@ pub struct WatchConfig {
     pub top: usize,
     /// How to hook the kernel.
     pub choice: Choice,
+    /// When to take stacks.
+    pub stacks: Stacks,
     /// One line per event as well.
     pub events: bool,
     /// Sockets recorded at a time; `None` follows the number there are.
@@ -54,6 +56,7 @@ impl WatchConfig {
             older: args.older,
             top: if args.top == 0 { usize::MAX } else { args.top },
             choice: choice(args.backend),
+            stacks: stacks(args.stacks),
             events: args.events,
             max_sockets: args.max_sockets,
             format: format(&args.output),
@@ -150,6 +153,15 @@ pub fn choice(backend: BackendArg) -> Choice {
         BackendArg::Fentry => Choice::Only(Backend::Fentry),
         BackendArg::Kprobe => Choice::Only(Backend::Kprobe),
         BackendArg::Tracepoint => Choice::Only(Backend::Tracepoint),
+    }
+}
+
+/// When to take stacks.
+pub fn stacks(args: StacksArg) -> Stacks {
+    match args {
+        StacksArg::Auto => Stacks::Auto,
+        StacksArg::Always => Stacks::Always,
+        StacksArg::Never => Stacks::Never,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::demo::check::{Check, Observed, compare};
 use crate::demo::{DemoError, GroundTruth, Launcher, Running, SCENARIOS, Scenario, find, wording};
 use crate::engine::{Session, Settings, timestamp};
 use crate::model::Filter;
-use crate::probe::plan::Choice;
+use crate::probe::{Stacks, plan::Choice};
 use crate::report::{Body, EndReport, ProcessReport, Report};
 use crate::tracker;
 
@@ -114,6 +114,7 @@ fn show(scenario: &Scenario, format: Format, printer: &mut Printer) -> anyhow::R
         filter: Filter::default(),
         older: OLDER,
         top: None,
+        stacks: Stacks::Always,
         events: false,
         max_sockets: None,
     };

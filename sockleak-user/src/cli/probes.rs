@@ -7,7 +7,7 @@ use crate::engine::timestamp;
 use crate::kernel::{Facts, Problem, problems};
 use crate::probe::coverage::Outcome;
 use crate::probe::plan::{Plan, plan};
-use crate::probe::{Attached, LoadError, LoadOptions, facts};
+use crate::probe::{Attached, LoadError, LoadOptions, Stacks, facts};
 use crate::report::{Body, ProbesReport, ProblemReport, Report};
 
 /// The hooks are attached for a moment, not to be used: the smallest maps will do.
@@ -16,6 +16,7 @@ const FOR_A_MOMENT: LoadOptions = LoadOptions {
     processes: 1,
     searches: 1,
     events: false,
+    stacks: Stacks::Auto,
 };
 
 /// Loads and attaches everything once, detaches it and prints what came of it.

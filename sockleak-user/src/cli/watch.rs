@@ -36,6 +36,7 @@ pub fn run(args: &WatchArgs) -> Result<()> {
         filter: config.filter.clone(),
         older: config.older,
         top: (config.top != usize::MAX).then_some(config.top),
+        stacks: config.stacks,
         events: config.events,
         max_sockets: config.max_sockets,
     };

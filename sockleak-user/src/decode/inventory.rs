@@ -1,9 +1,11 @@
 //! Inventory records.
 
-use sockleak_ebpf::{InventoryRecord, SOCKET_MPTCP, SOCKET_PORT_BOUND, SOCKET_PORT_KNOWN};
+use sockleak_ebpf::{
+    InventoryRecord, SOCKET_MPTCP, SOCKET_PORT_BOUND, SOCKET_PORT_KNOWN, SOCKET_TRIED, STACK_FAILED,
+};
 
 use super::{DecodeError, address, exactly, family, peer};
-use crate::model::{Birth, HeldSocket, ProcessId, SocketClass, TcpState};
+use crate::model::{Birth, HeldSocket, Past, ProcessId, SocketClass, Stack, TcpState};
 
 /// Decodes one [`InventoryRecord`].
 ///
@@ -40,6 +42,15 @@ pub fn held_socket(bytes: &[u8]) -> Result<HeldSocket, DecodeError> {
         port_bound: (record.flags & SOCKET_PORT_KNOWN != 0)
             .then_some(record.flags & SOCKET_PORT_BOUND != 0),
         birth,
+        past: Past {
+            tried: record.flags & SOCKET_TRIED != 0,
+            stack: match record.stack {
+                0 => Stack::None,
+                STACK_FAILED => Stack::Failed,
+                id => Stack::Id(id - 1),
+            },
+            ending: record.ending,
+        },
     })
 }
 
@@ -70,6 +81,9 @@ mod tests {
         }
         bytes.extend([127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         bytes.extend([10, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        for word in [8u32, 0xdead_beef] {
+            bytes.extend(word.to_ne_bytes());
+        }
         bytes
     }
 
@@ -96,6 +110,14 @@ mod tests {
         assert_eq!(
             (birth.at_ns, birth.creator.pid, birth.creator.start_ticks),
             (9_000, 17, 6)
+        );
+        assert_eq!(
+            socket.past,
+            Past {
+                tried: false,
+                stack: Stack::Id(7),
+                ending: 0xdead_beef
+            }
         );
     }
 

@@ -41,6 +41,10 @@ pub fn counters<'b>(copies: impl IntoIterator<Item = &'b [u8]>) -> Result<Counte
             (&mut sum.searches_full, copy.searches_full),
             (&mut sum.failures_full, copy.failures_full),
             (&mut sum.searches_unmatched, copy.searches_unmatched),
+            (&mut sum.endings_full, copy.endings_full),
+            (&mut sum.stacks_collided, copy.stacks_collided),
+            (&mut sum.stacks_faulted, copy.stacks_faulted),
+            (&mut sum.stacks_failed, copy.stacks_failed),
         ] {
             *total = total.saturating_add(part);
         }
@@ -91,9 +95,9 @@ mod tests {
     #[test]
     fn copies_are_summed() {
         let copy = |allocated: u64, last: u64| {
-            let mut words = [0u64; 29];
+            let mut words = [0u64; 33];
             words[0] = allocated;
-            words[26] = last;
+            words[30] = last;
             words
                 .iter()
                 .flat_map(|word| word.to_ne_bytes())

@@ -1,6 +1,7 @@
 //! From bytes to model values. Kernel bytes are foreign input: every record is checked, a bad
 //! one is an error that the caller counts, never a panic and never a guess.
 
+mod endings;
 mod event;
 mod inventory;
 mod maps;
@@ -11,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use sockleak_ebpf::{AF_INET, AF_INET6};
 use thiserror::Error;
 
+pub use endings::ending;
 pub use event::{Event, EventKind, SearchEvent, event};
 pub use inventory::held_socket;
 pub use maps::{counters, process_counters, process_id};

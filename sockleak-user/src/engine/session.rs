@@ -23,7 +23,7 @@ use crate::{
     enrich::{boot, processes::Processes},
     kernel::Facts,
     model::{Counters, Filter, NamespacePorts, ProcessId, ProcessInfo, SearchId, Sockstat},
-    probe::{Attached, Hook, LoadOptions, Plan, coverage},
+    probe::{Attached, Hook, LoadOptions, Plan, Stacks, coverage},
     report::{
         EndReport, FailureReport, HotLoop, IntervalReport, Leak, Loss, PressureReport, StartReport,
     },
@@ -48,6 +48,8 @@ pub struct Settings {
     pub older: Duration,
     /// Processes to show in an interval; `None` shows all.
     pub top: Option<usize>,
+    /// When to take stacks.
+    pub stacks: Stacks,
     /// Emit events.
     pub events: bool,
     /// Sockets recorded at a time; `None` follows the number there are.
@@ -128,6 +130,7 @@ impl Session {
                 .max_sockets
                 .unwrap_or_else(|| room_for(sockstat::read().ok())),
             events: settings.events,
+            stacks: settings.stacks,
             ..LoadOptions::default()
         };
         let mut attached = Attached::load(facts, plan, &options)?;
@@ -454,6 +457,8 @@ impl Session {
             searches_full: counters.searches_full,
             failures_full: counters.failures_full,
             searches_unmatched: counters.searches_unmatched,
+            endings_full: counters.endings_full,
+            stacks_missed: stacks_missed(counters),
             events_dropped: dropped,
             programs_missed: self.attached.missed_runs(),
             undecodable: self.undecodable,
@@ -493,6 +498,16 @@ impl Session {
         gaps.extend(shortfalls(self.tracker.counters(), &self.options));
         gaps
     }
+}
+
+fn stacks_missed(counters: &Counters) -> BTreeMap<String, u64> {
+    [
+        ("collided", counters.stacks_collided),
+        ("unreadable", counters.stacks_faulted),
+        ("other", counters.stacks_failed),
+    ]
+    .map(|(reason, count)| (reason.to_owned(), count))
+    .into()
 }
 
 /// Room for twice the sockets there are, within 24 MiB to 384 MiB of kernel memory.

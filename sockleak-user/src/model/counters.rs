@@ -43,6 +43,14 @@ pub struct Counters {
     pub failures_full: u64,
     /// Searches of which only the beginning or the end was seen.
     pub searches_unmatched: u64,
+    /// Ends of connections that could not be noted because the map was full.
+    pub endings_full: u64,
+    /// Stacks not taken: another one with the same hash was in their place.
+    pub stacks_collided: u64,
+    /// Stacks not taken: there is none, or it cannot be read.
+    pub stacks_faulted: u64,
+    /// Stacks not taken for another reason.
+    pub stacks_failed: u64,
     /// Events lost because the ring buffer was full: allocations.
     pub dropped_alloc: u64,
     /// Events lost: accepts.

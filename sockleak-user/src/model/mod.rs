@@ -2,6 +2,7 @@
 
 mod counters;
 mod filter;
+mod past;
 mod ports;
 mod process;
 mod search;
@@ -10,6 +11,7 @@ mod system;
 
 pub use counters::{Counters, ProcessCounters};
 pub use filter::{Filter, Subject};
+pub use past::{Ending, Past, Stack};
 pub use ports::{ListedSocket, PortSettings};
 pub use process::{NS_PER_TICK, ProcessId, ProcessInfo};
 pub use search::{Cause, FailureCounters, FailureId, Op, PortOptions, SearchCounters, SearchId};

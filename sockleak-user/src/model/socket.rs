@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use super::ProcessId;
+use super::{Past, ProcessId};
 
 /// `sk->__sk_common.skc_state` (`enum` in include/net/tcp_states.h, stable since 2.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -191,6 +191,8 @@ pub struct HeldSocket {
     pub port_bound: Option<bool>,
     /// Creation, when the hooks saw it.
     pub birth: Option<Birth>,
+    /// What else they saw.
+    pub past: Past,
 }
 
 impl HeldSocket {

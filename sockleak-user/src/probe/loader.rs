@@ -29,7 +29,7 @@ use crate::kernel::Facts;
 /// How much to load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Sockets that can be recorded at a time; 104 bytes of kernel memory each.
+    /// Sockets that can be recorded at a time; 112 bytes of kernel memory each.
     pub sockets: u32,
     /// Processes that can be recorded at a time; 144 bytes of kernel memory each.
     pub processes: u32,
@@ -38,6 +38,31 @@ pub struct LoadOptions {
     pub searches: u32,
     /// Write every event to the ring buffer.
     pub events: bool,
+    /// When to take the stack of whoever creates a socket.
+    pub stacks: Stacks,
+}
+
+/// When to take user stacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stacks {
+    /// Of suspects, and of one socket in 64 of all others.
+    #[default]
+    Auto,
+    /// Of every socket.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Stacks {
+    /// Value of the global, and room for that many different stacks; 1 KiB of kernel memory each.
+    fn numbers(self) -> (u32, u32) {
+        match self {
+            Self::Auto => (sockleak_ebpf::STACKS_AUTO, 2048),
+            Self::Always => (sockleak_ebpf::STACKS_ALWAYS, 16_384),
+            Self::Never => (sockleak_ebpf::STACKS_NEVER, 1),
+        }
+    }
 }
 
 impl LoadOptions {
@@ -52,6 +77,7 @@ impl Default for LoadOptions {
             processes: 16_384,
             searches: 4096,
             events: false,
+            stacks: Stacks::default(),
         }
     }
 }
@@ -138,6 +164,7 @@ impl Attached {
             processes: 1,
             searches: 1,
             events: false,
+            stacks: Stacks::Never,
         };
         let mut attached = Self::load_object(facts, &options)?;
         let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
@@ -187,12 +214,14 @@ impl Attached {
             .is_some_and(|function| function.ret == "bool" || function.ret == "_Bool");
         let one_pass = u32::from(one_pass);
         let log_level = if READS_LOG { log::max_level() as u8 } else { 0 };
+        let (stack_mode, stacks) = options.stacks.numbers();
         let mut loader = EbpfLoader::new();
         for (global, offset) in &offsets {
             loader.override_global(global, offset, true);
         }
         loader
             .override_global(globals::EMIT_EVENTS, &emit, true)
+            .override_global(globals::STACK_MODE, &stack_mode, true)
             .override_global(globals::TASK_BTF, &task_btf, true)
             .override_global(globals::SOCKET_FILE_OPS, &socket_file_ops, true)
             .override_global(globals::TABLE_PERTURB, &table_perturb, true)
@@ -203,6 +232,8 @@ impl Attached {
             .map_max_entries(maps::PROCESSES, options.processes)
             .map_max_entries(maps::SEARCHES, options.searches)
             .map_max_entries(maps::FAILURES, options.searches)
+            .map_max_entries(maps::ENDINGS, options.searches)
+            .map_max_entries(maps::STACKS, stacks)
             .map_max_entries(
                 maps::EVENTS,
                 if options.events {

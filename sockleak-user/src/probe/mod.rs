@@ -13,5 +13,5 @@ pub mod object;
 pub mod plan;
 
 pub use catalog::{Backend, Hook};
-pub use loader::{Attached, LoadError, LoadOptions};
+pub use loader::{Attached, LoadError, LoadOptions, Stacks};
 pub use plan::{Choice, Plan};

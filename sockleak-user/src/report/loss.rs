@@ -25,6 +25,10 @@ pub struct Loss {
     pub failures_full: u64,
     /// Port searches of which only the beginning or the end was seen.
     pub searches_unmatched: u64,
+    /// Connections whose end is not known: map full.
+    pub endings_full: u64,
+    /// Stacks that were wanted and could not be had, by reason. No count is wrong for it.
+    pub stacks_missed: BTreeMap<String, u64>,
     /// Events dropped by a full ring buffer, by kind.
     pub events_dropped: BTreeMap<String, u64>,
     /// Runs of a program that the kernel skipped because it was already running on that CPU
@@ -35,7 +39,7 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// Sum of all counters.
+    /// Sum of all counters but `stacks_missed`: a leak says how many of its sockets have a stack.
     pub fn total(&self) -> u64 {
         self.sockets_full
             + self.sockets_failed
@@ -46,6 +50,7 @@ impl Loss {
             + self.searches_full
             + self.failures_full
             + self.searches_unmatched
+            + self.endings_full
             + self.events_dropped.values().sum::<u64>()
             + self.programs_missed.values().sum::<u64>()
             + self.undecodable

@@ -57,6 +57,7 @@ pub(super) fn socket(n: u64, holder: ProcessId, class: SocketClass) -> HeldSocke
         mptcp: false,
         port_bound: None,
         birth: None,
+        past: crate::model::Past::default(),
     }
 }
 

@@ -24,6 +24,7 @@ const HOLDER: &[&str] = &[
     "TASK_GROUP_LEADER",
     "TASK_START_BOOTTIME",
 ];
+const ENDING: &[&[&str]] = &[IS_TCP, CONNECTION, &["SK_ERR"]];
 const BY_OPERATIONS: &[&str] = &["FILE_OP", "FILE_PRIVATE_DATA"];
 
 /// Best first within a hook.
@@ -183,6 +184,30 @@ pub(super) const VARIANTS: &[Variant] = &[
         backend: Backend::Tracepoint,
         attachments: &[on(programs::CGROUP_RELEASE, Target::CgroupRelease)],
         fields: &[PROCESS],
+        limits: None,
+    },
+    Variant {
+        hook: Hook::Ending,
+        backend: Backend::Fentry,
+        attachments: &[on(programs::FENTRY_DONE, Target::Fentry("tcp_done", SOCK))],
+        fields: ENDING,
+        limits: None,
+    },
+    Variant {
+        hook: Hook::Ending,
+        backend: Backend::Kprobe,
+        attachments: &[on(programs::KPROBE_DONE, Target::Kprobe("tcp_done"))],
+        fields: ENDING,
+        limits: None,
+    },
+    Variant {
+        hook: Hook::Ending,
+        backend: Backend::Tracepoint,
+        attachments: &[on(
+            programs::TP_SEARCH,
+            Target::TpBtf("inet_sock_set_state", SET_STATE),
+        )],
+        fields: ENDING,
         limits: None,
     },
     Variant {

@@ -22,6 +22,8 @@ pub enum Hook {
     AcceptOwner,
     /// The last descriptor of a socket is closed.
     Release,
+    /// A connection, or an attempt at one, dies of an error.
+    Ending,
     /// connect() looks for a local port, or finds none.
     Connect,
     /// bind() or listen() asks for a port.
@@ -33,12 +35,13 @@ pub enum Hook {
 impl Hook {
     /// All hooks in the order in which they are attached: a creation recorded before its
     /// destruction can be seen would leave a stale record.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Destroy,
         Self::Alloc,
         Self::Accept,
         Self::AcceptOwner,
         Self::Release,
+        Self::Ending,
         Self::Connect,
         Self::Bind,
         Self::Inventory,
@@ -52,6 +55,7 @@ impl Hook {
             Self::Accept => "accept",
             Self::AcceptOwner => "accept_owner",
             Self::Release => "release",
+            Self::Ending => "ending",
             Self::Connect => "connect",
             Self::Bind => "bind",
             Self::Inventory => "inventory",
@@ -66,6 +70,7 @@ impl Hook {
             Self::Accept => "every connection born from a listener",
             Self::AcceptOwner => "which process accepts a connection",
             Self::Release => "which process closes a socket, and what it leaves behind",
+            Self::Ending => "what had happened to a socket before it was forgotten",
             Self::Connect => "every port search of connect() and why it failed",
             Self::Bind => "every port that bind() or listen() asks for, and why not",
             Self::Inventory => "every TCP socket behind a descriptor, also older ones",

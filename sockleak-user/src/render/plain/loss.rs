@@ -30,6 +30,8 @@ pub fn named(loss: &Loss) -> Vec<String> {
         searches_full,
         failures_full,
         searches_unmatched,
+        endings_full,
+        stacks_missed,
         events_dropped,
         programs_missed,
         undecodable,
@@ -49,6 +51,8 @@ pub fn named(loss: &Loss) -> Vec<String> {
     add("searches_full", *searches_full);
     add("failures_full", *failures_full);
     add("searches_unmatched", *searches_unmatched);
+    add("endings_full", *endings_full);
+    each(&mut add, "stacks_missed", stacks_missed);
     each(&mut add, "events_dropped", events_dropped);
     each(&mut add, "programs_missed", programs_missed);
     add("undecodable", *undecodable);

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::ask::Answer;
-use crate::model::{Family, HeldSocket, ProcessId, SocketClass, TcpState};
+use crate::model::{Family, HeldSocket, Past, ProcessId, SocketClass, TcpState};
 use crate::source::sock_diag::DiagSocket;
 
 /// What is known about one socket, whoever holds it.
@@ -80,6 +80,7 @@ impl Found {
             mptcp: self.mptcp,
             port_bound: None,
             birth: None,
+            past: Past::default(),
         }
     }
 }

@@ -1,0 +1,93 @@
+//! ending: a connection, or an attempt at one, dies of an error.
+//!
+//! Kernel function, with the same prototype in 5.10, 6.1, 6.12, 6.18 and 7.2:
+//! - `void tcp_done(struct sock *sk)`: every socket passes it when it goes to CLOSE. `sk_err` is
+//!   set before (`tcp_reset`, `tcp_write_err`, `tcp_v4_err`, `tcp_done_with_error`), the state
+//!   and the peer are still those of the connection. Softirq or process context.
+//! - `inet_sock_set_state(const struct sock *sk, int oldstate, int newstate)`, where `tcp_done`
+//!   cannot be had: the same moment, the state is CLOSE already.
+//!
+//! What is learnt here stays with the socket until it is connected again: it says what had
+//! happened to a socket that somebody forgot to close.
+
+use sockleak_ebpf::{Ending, SOCKET_ADOPTED, SOCKET_TRIED, SocketEntry};
+
+use super::search;
+use crate::{
+    kernel::{Reader, Sock},
+    maps::{ENDINGS, add, count},
+};
+
+const BPF_NOEXIST: u64 = 1;
+const TCP_SYN_SENT: u8 = 2;
+
+/// At entry of `tcp_done`, in the state `state`.
+#[inline(always)]
+pub fn done<R: Reader>(sk: &Sock<R>, state: u8) {
+    let errno = sk.err();
+    if errno != 0 && sk.is_tcp() {
+        died(sk, state, errno);
+    }
+}
+
+/// A function of its own: few connections die of an error.
+#[inline(never)]
+fn died<R: Reader>(sk: &Sock<R>, state: u8, errno: u32) {
+    // Accepted connections have no entry; one whose peer resets it may be forgotten as well.
+    if let Some(entry) = search::entry(sk.addr()) {
+        note(sk, entry, state, errno);
+    }
+}
+
+/// connect() of the socket of `entry` failed before anything was sent.
+#[inline(always)]
+pub fn failed<R: Reader>(sk: &Sock<R>, entry: *mut SocketEntry, errno: u32) {
+    note(sk, entry, TCP_SYN_SENT, errno);
+}
+
+#[inline(never)]
+fn note<R: Reader>(sk: &Sock<R>, entry: *mut SocketEntry, state: u8, errno: u32) {
+    // SAFETY: a live value of the socket map.
+    let adopted = unsafe { (*entry).flags & SOCKET_ADOPTED != 0 };
+    // The peers of accepted connections are many, and none of them is to blame.
+    let (peer, peer_port_be) = if adopted {
+        ([0; 2], 0)
+    } else {
+        (sk.addresses().1, sk.dport_be())
+    };
+    let ending = Ending {
+        peer,
+        peer_port_be,
+        family: sk.family(),
+        errno: errno as u16,
+        state,
+        pad: 0,
+    };
+    let id = ending.id();
+    if ENDINGS.get_ptr_mut(ending).is_none() {
+        // -EEXIST: somebody was faster.
+        let _ = ENDINGS.insert(ending, 0, BPF_NOEXIST);
+    }
+    let Some(times) = ENDINGS.get_ptr_mut(ending) else {
+        count!(endings_full);
+        return;
+    };
+    // SAFETY: live values of the two maps; the socket is locked by the caller.
+    unsafe {
+        add(times, 1);
+        (*entry).ending = id;
+    }
+}
+
+/// connect() has got a port for `sk`, or is about to: what ended before no longer counts.
+///
+/// # Safety
+/// `entry` is a live value of the socket map and its socket is locked.
+#[inline(always)]
+pub unsafe fn begin_anew(entry: *mut SocketEntry) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        (*entry).ending = 0;
+        (*entry).flags |= SOCKET_TRIED;
+    }
+}

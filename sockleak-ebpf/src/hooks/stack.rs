@@ -1,0 +1,62 @@
+//! stack: where in its program a process creates a socket.
+//!
+//! A user stack costs more than everything else that is done for a socket, so it is taken only
+//! for suspects, which user space has marked, and for one socket in many of the others.
+//! `bpf_get_stackid` follows frame pointers: what was built without ends early.
+
+use aya_ebpf::{
+    EbpfContext, Global, helpers::generated::bpf_get_prandom_u32, programs::tracing::StackIdContext,
+};
+use sockleak_ebpf::{STACK_FAILED, STACKS_ALWAYS, STACKS_NEVER};
+
+use crate::maps::{MARKS, STACKS, SUSPECTS, count};
+
+/// When to take stacks: [`STACKS_NEVER`], [`sockleak_ebpf::STACKS_AUTO`] or [`STACKS_ALWAYS`].
+#[unsafe(no_mangle)]
+pub static STACK_MODE: Global<u32> = Global::new(STACKS_NEVER);
+
+/// One socket in `SAMPLE_MASK + 1` of processes that nobody suspects; a power of two less one.
+#[unsafe(no_mangle)]
+pub static SAMPLE_MASK: Global<u32> = Global::new(63);
+
+/// `BPF_F_USER_STACK`
+const USER_STACK: u64 = 1 << 8;
+const EEXIST: i32 = 17;
+const EFAULT: i32 = 14;
+
+/// Whether the stack of a socket that process `tgid` creates now is to be taken.
+#[inline(always)]
+pub fn wanted(tgid: u32) -> bool {
+    match STACK_MODE.load() {
+        STACKS_NEVER => false,
+        STACKS_ALWAYS => true,
+        _ => {
+            // SAFETY: index 0 of a one-element array.
+            let suspects = MARKS.get(0).copied().unwrap_or(0);
+            if suspects != 0 && SUSPECTS.get_ptr(tgid).is_some() {
+                return true;
+            }
+            // SAFETY: a helper without arguments.
+            unsafe { bpf_get_prandom_u32() & SAMPLE_MASK.load() == 0 }
+        }
+    }
+}
+
+/// Takes the stack of the current thread: what [`sockleak_ebpf::SocketEntry::stack`] holds.
+#[inline(always)]
+pub fn take<C: EbpfContext + StackIdContext>(ctx: &C) -> u32 {
+    match ctx.get_stackid(&STACKS, USER_STACK) {
+        Ok(id) => id as u32 + 1,
+        Err(error) => {
+            // Two stacks with the same hash: the map keeps the first.
+            if error == -EEXIST {
+                count!(stacks_collided);
+            } else if error == -EFAULT {
+                count!(stacks_faulted);
+            } else {
+                count!(stacks_failed);
+            }
+            STACK_FAILED
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What is known of a socket's past.
+
+use std::net::SocketAddr;
+
+use super::TcpState;
+
+/// What the kernel side has noted about a socket since it was created.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Past {
+    /// connect() has got as far as its port search.
+    pub tried: bool,
+    /// Where it was created.
+    pub stack: Stack,
+    /// Hash of how its last connection ended ([`Ending`]); 0 it did not, or without an error.
+    pub ending: u32,
+}
+
+/// A user stack in the kernel's map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stack {
+    /// Not asked for.
+    #[default]
+    None,
+    /// Asked for, and not given.
+    Failed,
+    /// Its key in the map.
+    Id(u32),
+}
+
+/// How a connection ended, or an attempt at one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// To whom it was; `None` for accepted connections, and where the peer is not known.
+    pub peer: Option<SocketAddr>,
+    /// What it died of, positive.
+    pub errno: u16,
+    /// The state it was in.
+    pub state: TcpState,
+}

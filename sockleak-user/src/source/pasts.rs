@@ -1,0 +1,140 @@
+//! What the kernel side has noted about the past of sockets: how their connections ended, and
+//! where they were created.
+
+use std::collections::HashMap;
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::maps::{Array, HashMap as BpfHashMap, MapData, MapError, StackTraceMap};
+use sockleak_ebpf::names::maps;
+
+use crate::{
+    decode,
+    model::{Ending, ProcessId},
+    probe::Attached,
+};
+
+const ENDING: usize = size_of::<sockleak_ebpf::Ending>();
+/// Size of the map of suspects in the object.
+pub const SUSPECTS: usize = 256;
+
+/// The maps behind [`crate::model::Past`].
+pub struct Pasts {
+    endings: BpfHashMap<MapData, [u8; ENDING], u64>,
+    ending_limit: usize,
+    stacks: StackTraceMap<MapData>,
+    suspects: BpfHashMap<MapData, u32, u32>,
+    marks: Array<MapData, u32>,
+    marked: Vec<u32>,
+}
+
+/// How connections have ended, by the hash that sockets refer to.
+#[derive(Clone, Debug, Default)]
+pub struct Endings {
+    /// Two endings with the same hash are both missing.
+    pub by_id: HashMap<u32, Ending>,
+    /// Elements that made no sense.
+    pub undecodable: u64,
+}
+
+impl Pasts {
+    /// Takes the maps out of the loaded object; `ending_limit` is the size of the endings map.
+    ///
+    /// # Errors
+    /// When the object lacks a map or its layout is not the agreed one.
+    pub fn take(attached: &mut Attached, ending_limit: u32) -> Result<Self> {
+        let mut take = |name| {
+            attached
+                .take_map(name)
+                .ok_or_else(|| anyhow!("the BPF object has no map {name}"))
+        };
+        let layout = |name| move || format!("map {name} has an unexpected layout");
+        Ok(Self {
+            endings: take(maps::ENDINGS)?
+                .try_into()
+                .with_context(layout(maps::ENDINGS))?,
+            ending_limit: ending_limit as usize,
+            stacks: take(maps::STACKS)?
+                .try_into()
+                .with_context(layout(maps::STACKS))?,
+            suspects: take(maps::SUSPECTS)?
+                .try_into()
+                .with_context(layout(maps::SUSPECTS))?,
+            marks: take(maps::MARKS)?
+                .try_into()
+                .with_context(layout(maps::MARKS))?,
+            marked: Vec::new(),
+        })
+    }
+
+    /// How connections have ended so far.
+    pub fn endings(&self) -> Endings {
+        let mut found = Endings::default();
+        let mut ambiguous = Vec::new();
+        for key in self.endings.keys().take(self.ending_limit) {
+            match key.map(|key| decode::ending(&key)) {
+                Ok(Ok((id, ending))) => {
+                    if found.by_id.insert(id, ending).is_some() {
+                        ambiguous.push(id);
+                    }
+                }
+                Ok(Err(_)) | Err(_) => found.undecodable += 1,
+            }
+        }
+        for id in ambiguous {
+            found.by_id.remove(&id);
+        }
+        found
+    }
+
+    /// Forgets endings that no socket refers to, when the map fills up. A socket whose connection
+    /// ends meanwhile refers to the same hash again.
+    pub fn make_room(&mut self, is_in_use: impl Fn(u32) -> bool) {
+        let keys: Vec<_> = self.endings.keys().filter_map(Result::ok).collect();
+        if keys.len() * 2 < self.ending_limit {
+            return;
+        }
+        for key in keys {
+            if decode::ending(&key).is_ok_and(|(id, _)| !is_in_use(id))
+                && let Err(error) = self.endings.remove(&key)
+                && !matches!(error, MapError::KeyNotFound)
+            {
+                log::debug!("forgetting how a connection ended: {error}");
+            }
+        }
+    }
+
+    /// Instruction pointers of a stack, innermost first; `None` when the map does not have it.
+    pub fn stack(&self, id: u32) -> Option<Vec<u64>> {
+        let trace = self.stacks.get(&id, 0).ok()?;
+        Some(trace.frames().iter().map(|frame| frame.ip).collect())
+    }
+
+    /// Has the kernel side take the stacks of these processes from now on, and of no others but
+    /// for its sample. No more than [`SUSPECTS`].
+    pub fn mark(&mut self, suspects: &[ProcessId]) {
+        let mut wanted: Vec<u32> = suspects.iter().map(|process| process.pid).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted.truncate(SUSPECTS);
+        if wanted == self.marked {
+            return;
+        }
+        for pid in &self.marked {
+            if !wanted.contains(pid)
+                && let Err(error) = self.suspects.remove(pid)
+            {
+                log::debug!("no longer taking the stacks of {pid}: {error}");
+            }
+        }
+        for pid in &wanted {
+            if let Err(error) = self.suspects.insert(pid, 0, 0) {
+                log::warn!("cannot have the stacks of {pid} taken: {error}");
+            }
+        }
+        let count = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
+        if let Err(error) = self.marks.set(0, count, 0) {
+            log::warn!("cannot have the stacks of suspects taken: {error}");
+        }
+        self.marked = wanted;
+    }
+}
