@@ -66,6 +66,7 @@ fn large(setting: &Setting, workload: &str, arguments: &[&str]) -> anyhow::Resul
         "bound-leak" => setting.many / 5,
         _ => setting.many,
     };
+    setting.quiet();
     let mut driver = setting.workload(&[workload, &format!("--count={count}")])?;
     look(setting, &driver.must_phase()?, arguments)?;
     driver.quit()?;
@@ -74,6 +75,7 @@ fn large(setting: &Setting, workload: &str, arguments: &[&str]) -> anyhow::Resul
 
 /// Every phase of a workload.
 fn small(setting: &Setting, workload: &[&str], arguments: &[&str]) -> anyhow::Result<Outcome> {
+    setting.quiet();
     let mut driver = setting.workload(workload)?;
     for _ in 0..4 {
         let Some(phase) = driver.phase()? else { break };

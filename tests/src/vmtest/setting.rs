@@ -68,4 +68,33 @@ impl Setting {
         all.extend_from_slice(arguments);
         Driver::start(here, &all)
     }
+
+    /// Waits, in a guest, until nothing is left of what ran before: connections that nobody has
+    /// any more, sockets of namespaces that are being taken down. They, or their end, would count
+    /// as the next workload's. Gives up after the longest that TCP keeps an orphan; then the
+    /// counts tell.
+    pub(super) fn quiet(&self) {
+        if !self.guest {
+            return;
+        }
+        let mut calm = 0;
+        let mut before = None;
+        for _ in 0..700 {
+            let now = std::fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+            let tcp = now.lines().find(|line| line.starts_with("TCP:"));
+            let tcp = tcp.map(ToOwned::to_owned);
+            let orphans = tcp.as_ref().is_some_and(|tcp| !tcp.contains("orphan 0 "));
+            calm = if orphans || tcp != before {
+                0
+            } else {
+                calm + 1
+            };
+            if calm == 3 {
+                return;
+            }
+            before = tcp;
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        eprintln!("     note: sockets of earlier workloads still come and go: {before:?}");
+    }
 }

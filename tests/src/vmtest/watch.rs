@@ -40,9 +40,7 @@ impl Watch {
         backend: &str,
         more: &[&str],
     ) -> anyhow::Result<Result<Self, Refusal>> {
-        if setting.guest {
-            quiet();
-        }
+        setting.quiet();
         // Reports are demanded when they are needed; none in between.
         let interval = "1h";
         let mut child = Command::new(&setting.sockleak)
@@ -194,29 +192,4 @@ fn quote(text: &str) -> &str {
         .nth(QUOTE)
         .map_or(text.len(), |(at, _)| at);
     text.get(..end).unwrap_or(text)
-}
-
-/// Waits until nothing is left of what ran before: connections that nobody has any more, sockets
-/// of namespaces that are being taken down. Their end would count as that of the next workload's.
-/// Gives up after the longest that TCP keeps an orphan; then the counts tell.
-fn quiet() {
-    let mut calm = 0;
-    let mut before = None;
-    for _ in 0..700 {
-        let now = std::fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
-        let tcp = now.lines().find(|line| line.starts_with("TCP:"));
-        let tcp = tcp.map(ToOwned::to_owned);
-        let orphans = tcp.as_ref().is_some_and(|tcp| !tcp.contains("orphan 0 "));
-        calm = if orphans || tcp != before {
-            0
-        } else {
-            calm + 1
-        };
-        if calm == 3 {
-            return;
-        }
-        before = tcp;
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    eprintln!("     note: sockets of earlier workloads are still coming and going: {before:?}");
 }

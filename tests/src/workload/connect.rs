@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use rustix::io::Errno;
 
 use super::script::until;
-use super::sockets::{CLOSE_WAIT, Connections, all_in, close_by_reset, listener};
+use super::sockets::{CLOSE_WAIT, Connections, all_in, close_by_reset, close_first, listener};
 use super::{Options, Script, Truth};
 
 /// `open`, `half-closed` (the servers are in CLOSE_WAIT), `closed` (only the listener is left).
@@ -45,11 +45,11 @@ fn open_and_close(
         true => (clients, servers),
         false => (servers, clients),
     };
-    drop(first);
+    close_first(first)?;
     until("the other ends know of the close", || {
         all_in(&second, CLOSE_WAIT)
     })?;
-    // Orphans in FIN_WAIT2 become mini-sockets at once (tcp_fin_timeout <= 60 s): destroyed.
+    // Closed in FIN_WAIT2 they become mini-sockets at once (tcp_fin_timeout <= 60 s): destroyed.
     truth.established = 0;
     truth.close_wait = count;
     phase.phase = "half-closed".to_owned();

@@ -6,7 +6,9 @@ use std::net::TcpStream;
 use anyhow::Context as _;
 
 use super::script::until;
-use super::sockets::{CLOSE, CLOSE_WAIT, Connections, all_in, close_by_reset, listener};
+use super::sockets::{
+    CLOSE, CLOSE_WAIT, Connections, all_in, close_by_reset, close_first, listener,
+};
 use super::{Options, Phase, Script, Truth};
 
 /// `open`, `reset` (the clients are CLOSED and kept), `closed`.
@@ -46,7 +48,7 @@ pub(super) fn close_wait(options: &Options, script: &mut Script) -> anyhow::Resu
         return Ok(());
     }
 
-    drop(clients);
+    close_first(clients)?;
     until("the servers know of the close", || {
         all_in(&servers, CLOSE_WAIT)
     })?;
