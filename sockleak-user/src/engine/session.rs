@@ -493,7 +493,7 @@ impl Session {
     }
 
     fn coverage(&self) -> Vec<String> {
-        let mut gaps = coverage::gaps(self.attached.outcomes());
+        let mut gaps = self.attached.gaps();
         gaps.extend(self.inventory_gaps.iter().cloned());
         gaps.extend(shortfalls(self.tracker.counters(), &self.options));
         gaps
@@ -573,6 +573,7 @@ fn counted(maps: &KernelMaps, attached: &Attached) -> Result<Counters> {
     let mut counters = maps.counters()?;
     let unseen = attached.unseen();
     counters.allocated += unseen.created;
+    counters.children += unseen.children;
     counters.destroyed_unknown += unseen.destroyed;
     Ok(counters)
 }

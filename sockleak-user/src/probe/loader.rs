@@ -12,15 +12,15 @@ use aya::{
 };
 use sockleak_ebpf::{
     FIELDS,
-    names::{globals, maps},
+    names::{globals, maps, programs},
 };
 use thiserror::Error;
 
 use super::{
     catalog::{Attachment, Target, Variant},
-    coverage::Outcome,
+    coverage::{self, Outcome},
     facts::TABLE_PERTURB,
-    misses,
+    misses::{self, ProbeLink},
     object::OBJECT,
     plan::{HookPlan, Plan, PlanError, is_missing},
 };
@@ -97,6 +97,10 @@ const READS_LOG: bool = cfg!(all(feature = "bpf-log", panic = "unwind"));
 /// Size of that ring buffer when it is read, bytes.
 const LOG_BYTES: u32 = 1 << 17;
 
+/// That skipped hits of kprobes are counted nowhere.
+const UNCOUNTED: &str = "a kprobe that is hit while another's handler runs on the same CPU is \
+                         skipped, and this kernel does not say how often (Linux 6.7 and later do)";
+
 /// Nothing can be watched.
 #[derive(Debug, Error)]
 pub enum LoadError {
@@ -129,6 +133,8 @@ pub struct Attached {
     outcomes: Vec<Outcome>,
     iterator: Option<&'static str>,
     active: Vec<&'static str>,
+    /// Of the kprobes among them, if this kernel counts there.
+    links: Vec<ProbeLink>,
 }
 
 impl Attached {
@@ -151,6 +157,11 @@ impl Attached {
             }
             attached.outcomes.push(outcome);
         }
+        // Now that nothing is unloaded any more: a duplicate would keep its probe in place.
+        attached.links = ProbeLink::all().unwrap_or_else(|error| {
+            log::debug!("cannot look for links in /proc/self/fd: {error}");
+            Vec::new()
+        });
         Ok(attached)
     }
 
@@ -250,6 +261,7 @@ impl Attached {
             outcomes: Vec::new(),
             iterator: None,
             active: Vec::new(),
+            links: Vec::new(),
         })
     }
 
@@ -399,6 +411,18 @@ impl Attached {
         &self.outcomes
     }
 
+    /// What is not visible, one sentence per gap, for verdicts.
+    pub fn gaps(&self) -> Vec<String> {
+        let mut gaps = coverage::gaps(&self.outcomes);
+        let uncounted = |(name, runs): (&str, misses::Runs)| {
+            name == programs::KPROBE_DESTROY && misses::missed(&self.links, runs.id).is_none()
+        };
+        if self.runs().any(uncounted) {
+            gaps.push(UNCOUNTED.to_owned());
+        }
+        gaps
+    }
+
     /// Takes a map out of the object, by the names of [`sockleak_ebpf::names::maps`].
     pub fn take_map(&mut self, name: &str) -> Option<Map> {
         self.ebpf.take_map(name)
@@ -466,7 +490,11 @@ impl Attached {
     fn runs(&self) -> impl Iterator<Item = (&'static str, misses::Runs)> {
         self.active.iter().filter_map(|name| {
             let fd = self.ebpf.program(name)?.fd().ok()?;
-            Some((*name, misses::runs(fd.as_fd()).ok()?))
+            let mut runs = misses::runs(fd.as_fd()).ok()?;
+            if let Some(missed) = misses::missed(&self.links, runs.id) {
+                runs.misses = Some(runs.misses.unwrap_or(0) + missed);
+            }
+            Some((*name, runs))
         })
     }
 }

@@ -31,8 +31,9 @@ pub struct Loss {
     pub stacks_missed: BTreeMap<String, u64>,
     /// Events dropped by a full ring buffer, by kind.
     pub events_dropped: BTreeMap<String, u64>,
-    /// Runs of a program that the kernel skipped because it was already running on that CPU
-    /// (`bpf_prog_info.recursion_misses`), by program.
+    /// Runs of a program that the kernel skipped because it, or another kprobe, was already
+    /// running on that CPU (`bpf_prog_info.recursion_misses`, `bpf_link_info` of kprobes), by
+    /// program. What the kernel does not count is not in here; `coverage` says so.
     pub programs_missed: BTreeMap<String, u64>,
     /// Records from the kernel that could not be decoded.
     pub undecodable: u64,
