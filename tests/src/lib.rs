@@ -3,5 +3,6 @@
 pub mod oracle;
 pub mod port_scenes;
 pub mod schema;
+pub mod victim;
 pub mod vmtest;
 pub mod workload;

@@ -29,6 +29,10 @@ pub fn main() -> ExitCode {
     if let Some(status) = crate::demo::perform_if_asked() {
         return status;
     }
+    // And a child names the functions of stacks.
+    if let Some(status) = crate::enrich::symbols::work_if_asked() {
+        return status;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return answer(&error),

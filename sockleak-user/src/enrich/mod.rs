@@ -4,3 +4,4 @@ pub mod boot;
 pub mod container;
 pub mod process;
 pub mod processes;
+pub mod symbols;
