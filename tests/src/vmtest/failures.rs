@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
+use super::loss::{self, Excused};
+use super::replay;
 use super::setting::Setting;
 use super::suite::{Outcome, Suite};
 use super::tally::{Tally, breakdowns, circumstances};
 use super::watch::Watch;
-use super::{loss, replay, workloads};
+use super::workloads::OLDER;
 use crate::workload::{FAILURES, Phase, Walks};
 
 /// How often each call fails.
@@ -68,63 +70,53 @@ pub(super) fn all(setting: &Setting, suite: &mut Suite, backend: &str) {
 
 fn under_one_watch(setting: &Setting, suite: &mut Suite, backend: &str, wanted: &[&str]) {
     let name = |workload: &str| name(backend, workload);
-    let mut watch = match workloads::start(setting, backend) {
-        Ok(watch) => watch,
-        Err(error) => {
-            suite.record(&name("start"), Err(error));
-            return;
+    // A program that a softirq interrupts is skipped there, and 200 threads preempt each other
+    // inside of some. The counts must be exact all the same.
+    let excused = Excused::SkippedRuns;
+    let outcomes = loss::conclusive(setting, (backend, OLDER), excused, |watch| {
+        let mut all = All::default();
+        // It tries out what the kernel can, with sockets of its own.
+        all.skipped.insert(watch.pid());
+        let mut outcomes = Vec::new();
+        for workload in wanted {
+            let outcome = both_families(setting, backend, watch, workload, &mut all);
+            outcomes.push((*workload, outcome));
         }
-    };
-    let mut all = All::default();
-    // It tries out what the kernel can, with sockets of its own.
-    all.skipped.insert(watch.pid());
-    for workload in wanted {
-        let mut outcome = Ok(Outcome::Pass);
-        let mut skipped = 0;
-        for family in ["--family=4", "--family=6"] {
-            let arguments = [*workload, COUNT, "--processes=3", family];
-            match one(setting, backend, &mut watch, &arguments, &mut all) {
-                Ok(None) => {}
-                Ok(Some(why)) => {
-                    skipped += 1;
-                    // A cause may exist for one family only.
-                    if skipped == 2 {
-                        outcome = Ok(Outcome::Skip(why));
-                    }
-                }
-                Err(error) => {
-                    outcome = Err(error.context(family.to_owned()));
-                    break;
-                }
-            }
-        }
-        suite.record(&name(workload), outcome);
-    }
-    let outcome = watch.stop().and_then(|(_, said)| {
-        for line in said.iter().filter(|line| line["type"] == "interval") {
-            // A program that a softirq interrupts is skipped there, also on a tracepoint. The
-            // counts below must be exact all the same.
-            let mut line = line.clone();
-            let stale = &mut line["loss"]["sockets_stale"];
-            if backend == "kprobe" && stale.as_u64().is_some_and(|stale| stale <= 3) {
-                // A kprobe that is hit in a softirq while another's handler runs is skipped, and
-                // the kernel tells nobody (`kprobe_running`, nmissed). With 200 threads that
-                // happens to the destruction of a socket now and then; that is how it shows.
-                stale.take();
-            }
-            loss::check_but_skipped_runs("fentry", &line)?;
-        }
-        // Nothing came late, and nobody else has failed.
-        let counts = |pid| match setting.guest {
-            true => !all.skipped.contains(&pid),
-            false => all.pids.contains(&pid),
-        };
-        let mut truth = Tally::default();
-        truth.add(backend, &all.ledger);
-        truth.same_as(&Tally::of(&said, counts)?)?;
-        Ok(Outcome::Pass)
+        let outcome = watch.stop().and_then(|_| {
+            // Nothing came late, and nobody else has failed.
+            let counts = |pid| match setting.guest {
+                true => !all.skipped.contains(&pid),
+                false => all.pids.contains(&pid),
+            };
+            let mut truth = Tally::default();
+            truth.add(backend, &all.ledger);
+            truth.same_as(&Tally::of(&watch.said, counts)?)?;
+            Ok(Outcome::Pass)
+        });
+        outcomes.push(("totals", outcome));
+        Ok(outcomes)
     });
-    suite.record(&name("totals"), outcome);
+    suite.record_all(name, outcomes);
+}
+
+fn both_families(
+    setting: &Setting,
+    backend: &str,
+    watch: &mut Watch,
+    workload: &str,
+    all: &mut All,
+) -> anyhow::Result<Outcome> {
+    let mut reasons = Vec::new();
+    for family in ["--family=4", "--family=6"] {
+        let arguments = [workload, COUNT, "--processes=3", family];
+        let skipped = one(setting, backend, watch, &arguments, all);
+        reasons.extend(skipped.with_context(|| family.to_owned())?);
+    }
+    // A cause may exist for one family only.
+    Ok(match reasons.as_slice() {
+        [_, why] => Outcome::Skip(why.clone()),
+        _ => Outcome::Pass,
+    })
 }
 
 /// What all workloads of a watch have done.
@@ -182,14 +174,16 @@ fn compare(
 /// there as seldom as its cost allows, the first time at once.
 fn breakdown(setting: &Setting, backend: &str, workload: &str) -> anyhow::Result<Outcome> {
     for family in ["--family=4", "--family=6"] {
-        let mut watch = workloads::start(setting, backend)?;
-        let mut driver = setting.workload(&[workload, COUNT, family])?;
-        let phase = driver.must_phase()?;
-        watch.now()?;
-        watch.now()?;
-        breakdowns(&watch.said, &phase.ledger).with_context(|| family.to_owned())?;
-        driver.quit()?;
-        watch.stop()?;
+        loss::conclusive(setting, (backend, OLDER), Excused::SkippedRuns, |watch| {
+            let mut driver = setting.workload(&[workload, COUNT, family])?;
+            let phase = driver.must_phase()?;
+            watch.now()?;
+            watch.now()?;
+            breakdowns(&watch.said, &phase.ledger)?;
+            driver.quit()?;
+            watch.stop()
+        })
+        .with_context(|| family.to_owned())?;
     }
     Ok(Outcome::Pass)
 }
@@ -204,28 +198,41 @@ fn candidates(setting: &Setting, backend: &str, workload: &str) -> anyhow::Resul
     // therefore cannot be counted. That the connection is refused does not matter.
     let _ = std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, 9));
     for family in ["--family=4", "--family=6"] {
-        let started = Watch::start(setting, backend, &["--events"])?;
-        let mut watch =
-            started.map_err(|refusal| anyhow::anyhow!("refused: {}", refusal.stderr.trim()))?;
-        let mut driver = setting.workload(&[workload, family])?;
-        let phase = driver.must_phase()?;
-        if let Some(why) = phase.skipped {
+        let events: &[&str] = &["--events"];
+        let skipped = loss::conclusive(setting, (backend, events), Excused::Searching, |watch| {
+            walked(setting, watch, workload, family)
+        });
+        if let Some(why) = skipped.with_context(|| family.to_owned())? {
             return Ok(Outcome::Skip(why));
         }
-        watch.now()?;
-        // Before the workload's end, which makes many more events at once.
-        let (end, said) = watch.stop()?;
-        driver.quit()?;
-        let pid = phase.processes.first().map(|one| one.pid);
-        let walks = phase.walks.context("the workload has not walked")?;
-        loss::check(&end)?;
-        let connects: Vec<_> = (said.iter())
-            .filter(|line| line["type"] == "event" && line["event"] == "connect")
-            .filter(|line| line["pid"] == serde_json::json!(pid))
-            .collect();
-        replayed(setting, &connects, &walks).with_context(|| family.to_owned())?;
     }
     Ok(Outcome::Pass)
+}
+
+/// Replays every port search of a workload; the reason when this kernel cannot run it.
+fn walked(
+    setting: &Setting,
+    watch: &mut Watch,
+    workload: &str,
+    family: &str,
+) -> anyhow::Result<Option<String>> {
+    let mut driver = setting.workload(&[workload, family])?;
+    let phase = driver.must_phase()?;
+    if phase.skipped.is_some() {
+        return Ok(phase.skipped);
+    }
+    watch.now()?;
+    // Before the workload's end, which makes many more events at once.
+    watch.stop()?;
+    driver.quit()?;
+    let pid = phase.processes.first().map(|one| one.pid);
+    let walks = phase.walks.context("the workload has not walked")?;
+    let connects: Vec<_> = (watch.said.iter())
+        .filter(|line| line["type"] == "event" && line["event"] == "connect")
+        .filter(|line| line["pid"] == serde_json::json!(pid))
+        .collect();
+    replayed(setting, &connects, &walks)?;
+    Ok(None)
 }
 
 fn replayed(setting: &Setting, connects: &[&Value], walks: &Walks) -> anyhow::Result<()> {

@@ -72,6 +72,18 @@ impl Suite {
         say(&line);
     }
 
+    /// Records the outcomes of tests that were run together, or why there are none.
+    pub(super) fn record_all(
+        &mut self,
+        name: impl Fn(&str) -> String,
+        outcomes: anyhow::Result<Vec<(&str, anyhow::Result<Outcome>)>>,
+    ) {
+        let outcomes = outcomes.unwrap_or_else(|error| vec![("totals", Err(error))]);
+        for (test, outcome) in outcomes {
+            self.record(&name(test), outcome);
+        }
+    }
+
     /// Prints the summary.
     pub(super) fn finish(self) -> ExitCode {
         let (passed, failed, skipped) = (self.passed, self.failed, self.skipped);

@@ -6,7 +6,6 @@ use anyhow::{bail, ensure};
 use serde_json::Value;
 
 use super::compare;
-use super::loss;
 use super::setting::Setting;
 use crate::workload::{Phase, Truth};
 
@@ -35,7 +34,6 @@ impl Totals {
 
     /// Holds the `end` line against it; all workloads have ended and closed everything.
     pub(super) fn check(&self, setting: &Setting, end: &Value) -> anyhow::Result<()> {
-        loss::check(end)?;
         balanced(setting, end)?;
         if setting.guest {
             // Nobody else makes sockets.

@@ -21,6 +21,7 @@ pub(super) struct Watch {
     child: Child,
     lines: Receiver<String>,
     patience: Duration,
+    ended: bool,
     /// Everything it has said, in order.
     pub(super) said: Vec<Value>,
 }
@@ -72,6 +73,7 @@ impl Watch {
             child,
             lines,
             patience: setting.patience,
+            ended: false,
             said: Vec::new(),
         };
         match watch.next(Instant::now() + setting.patience)? {
@@ -81,6 +83,16 @@ impl Watch {
             }
             None => Ok(Err(watch.refusal()?)),
         }
+    }
+
+    /// The same where it must be possible.
+    pub(super) fn must_start(
+        setting: &Setting,
+        backend: &str,
+        more: &[&str],
+    ) -> anyhow::Result<Self> {
+        let started = Self::start(setting, backend, more)?;
+        started.map_err(|refusal| anyhow::anyhow!("refused: {}", refusal.stderr.trim()))
     }
 
     fn refusal(&mut self) -> anyhow::Result<Refusal> {
@@ -144,26 +156,27 @@ impl Watch {
         self.said.get(mark..).unwrap_or_default()
     }
 
-    /// Ends it with SIGTERM and returns its `end` line.
-    pub(super) fn stop(mut self) -> anyhow::Result<(Value, Vec<Value>)> {
-        self.signal(Signal::TERM)?;
-        let deadline = Instant::now() + self.patience;
-        let mut last = Value::Null;
-        while let Some(line) = self.next(deadline)? {
-            last = line;
+    /// Ends it with SIGTERM, if that has not been done, and returns its `end` line.
+    pub(super) fn stop(&mut self) -> anyhow::Result<Value> {
+        if !self.ended {
+            self.ended = true;
+            self.signal(Signal::TERM)?;
+            let deadline = Instant::now() + self.patience;
+            while self.next(deadline)?.is_some() {}
+            let status = self.child.wait()?;
+            let stderr = self.stderr()?;
+            ensure!(
+                status.code() == Some(0),
+                "watch ended with {status}: {stderr}"
+            );
         }
-        let status = self.child.wait()?;
-        let stderr = self.stderr()?;
-        ensure!(
-            status.code() == Some(0),
-            "watch ended with {status}: {stderr}"
-        );
+        let last = self.said.last().context("it has said nothing")?;
         ensure!(
             last["type"] == "end",
             "the last line is {}",
             quote(&last.to_string())
         );
-        Ok((last, std::mem::take(&mut self.said)))
+        Ok(last.clone())
     }
 
     /// Ends it with SIGKILL.

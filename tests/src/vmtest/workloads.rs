@@ -4,7 +4,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use super::compare;
-use super::loss;
+use super::loss::{self, Excused};
 use super::setting::Setting;
 use super::suite::{Outcome, Suite};
 use super::totals::{Totals, balanced};
@@ -13,6 +13,9 @@ use crate::workload::{Phase, WORKLOADS};
 
 /// Sockets per process: few, because every phase of every workload waits for an inventory.
 const COUNT: &str = "--count=20";
+
+/// Age from which idle sockets are suspicious.
+pub(super) const OLDER: &[&str] = &["--older=2s"];
 
 /// Phases of the workloads that have no end of their own.
 const PHASES: usize = 4;
@@ -27,47 +30,38 @@ pub(super) fn all(setting: &Setting, suite: &mut Suite, backend: &str) {
     if wanted.is_empty() {
         return;
     }
-    let mut watch = match start(setting, backend) {
-        Ok(watch) => watch,
-        Err(error) => {
-            suite.record(&name("start"), Err(error));
-            return;
+    let outcomes = loss::conclusive(setting, (backend, OLDER), Excused::Searching, |watch| {
+        let mut totals = Totals::default();
+        let mut outcomes = Vec::new();
+        for workload in &wanted {
+            let outcome = both_families(setting, watch, workload, &mut totals);
+            outcomes.push((*workload, outcome));
         }
-    };
-    let mut totals = Totals::default();
-    let mut complete = true;
-    for workload in wanted {
-        let mut outcome = Ok(Outcome::Pass);
-        for family in ["--family=4", "--family=6"] {
-            match one(
-                setting,
-                &mut watch,
-                &[workload, COUNT, "--processes=2", family],
-            ) {
-                Ok(last) => totals.add(&last),
-                Err(error) => {
-                    outcome = Err(error.context(family.to_owned()));
-                    break;
-                }
-            }
-        }
-        complete &= outcome.is_ok();
-        suite.record(&name(workload), outcome);
-    }
-    let end = watch.stop();
-    let outcome = end.and_then(|(end, said)| {
-        quiet_throughout(setting, &said, |pid| totals.has(pid))?;
-        ensure!(complete, "a workload failed, so its totals are not known");
-        totals.check(setting, &end)?;
-        Ok(Outcome::Pass)
+        let complete = outcomes.iter().all(|(_, outcome)| outcome.is_ok());
+        let outcome = watch.stop().and_then(|end| {
+            accused_nobody(setting, &watch.said, |pid| totals.has(pid))?;
+            ensure!(complete, "a workload failed, so its totals are not known");
+            totals.check(setting, &end)?;
+            Ok(Outcome::Pass)
+        });
+        outcomes.push(("totals", outcome));
+        Ok(outcomes)
     });
-    suite.record(&name("totals"), outcome);
+    suite.record_all(name, outcomes);
 }
 
-/// A watch that must be possible.
-pub(super) fn start(setting: &Setting, backend: &str) -> anyhow::Result<Watch> {
-    let started = Watch::start(setting, backend, &["--older=2s"])?;
-    started.map_err(|refusal| anyhow::anyhow!("refused: {}", refusal.stderr.trim()))
+fn both_families(
+    setting: &Setting,
+    watch: &mut Watch,
+    workload: &str,
+    totals: &mut Totals,
+) -> anyhow::Result<Outcome> {
+    for family in ["--family=4", "--family=6"] {
+        let arguments = [workload, COUNT, "--processes=2", family];
+        let last = one(setting, watch, &arguments).with_context(|| family.to_owned())?;
+        totals.add(&last);
+    }
+    Ok(Outcome::Pass)
 }
 
 /// Runs one workload to its end and returns its last phase.
@@ -90,8 +84,8 @@ fn one(setting: &Setting, watch: &mut Watch, arguments: &[&str]) -> anyhow::Resu
     Ok(last)
 }
 
-/// Nothing was lost, and none of these processes was accused: the workloads are too small.
-fn quiet_throughout(
+/// None of these processes was accused: the workloads are too small.
+fn accused_nobody(
     setting: &Setting,
     said: &[Value],
     ours: impl Fn(&Value) -> bool,
@@ -100,9 +94,6 @@ fn quiet_throughout(
         // Somebody else on this machine may really leak.
         let accused = line["type"] == "leak" && (setting.guest || ours(&line["pid"]));
         ensure!(!accused, "accused without cause: {line}");
-        if line["type"] == "interval" {
-            loss::check(line)?;
-        }
     }
     Ok(())
 }
@@ -110,27 +101,27 @@ fn quiet_throughout(
 /// MPTCP under a watch of its own: subflows are sockets that only the kernel creates, so only
 /// the balance is known. `exact` says whether the backend sees them at all.
 pub(super) fn mptcp(setting: &Setting, backend: &str, exact: bool) -> anyhow::Result<Outcome> {
-    let mut watch = start(setting, backend)?;
-    let mut driver = setting.workload(&["mptcp", COUNT])?;
-    let workload = driver.pid();
-    while let Some(phase) = driver.phase()? {
-        if let Some(why) = phase.skipped {
-            return Ok(Outcome::Skip(why));
+    loss::conclusive(setting, (backend, OLDER), Excused::Searching, |watch| {
+        let mut driver = setting.workload(&["mptcp", COUNT])?;
+        let workload = driver.pid();
+        while let Some(phase) = driver.phase()? {
+            if let Some(why) = phase.skipped {
+                return Ok(Outcome::Skip(why));
+            }
+            watch.now()?;
+            driver.step()?;
         }
-        watch.now()?;
-        driver.step()?;
-    }
-    let (end, said) = watch.stop()?;
-    quiet_throughout(setting, &said, |pid| *pid == workload)?;
-    loss::check(&end)?;
-    if exact {
-        balanced(setting, &end)?;
-    } else {
-        let coverage = end["coverage"].to_string();
-        ensure!(
-            coverage.contains("MPTCP") || coverage.contains("kernel"),
-            "the blind spot is not stated: {coverage}"
-        );
-    }
-    Ok(Outcome::Pass)
+        let end = watch.stop()?;
+        accused_nobody(setting, &watch.said, |pid| *pid == workload)?;
+        if exact {
+            balanced(setting, &end)?;
+        } else {
+            let coverage = end["coverage"].to_string();
+            ensure!(
+                coverage.contains("MPTCP") || coverage.contains("kernel"),
+                "the blind spot is not stated: {coverage}"
+            );
+        }
+        Ok(Outcome::Pass)
+    })
 }
