@@ -12,6 +12,7 @@ mod hidden;
 mod look;
 mod names;
 mod namespaces;
+mod origins;
 mod ports;
 mod session;
 mod shortage;

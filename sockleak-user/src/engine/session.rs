@@ -16,6 +16,7 @@ use super::{
     hidden::Shown,
     look::{Look, Way, look},
     names, namespaces,
+    origins::Origins,
     shortage::Shortage,
     snapshot::shows,
 };
@@ -83,6 +84,7 @@ pub struct Session {
     ports: Vec<NamespacePorts>,
     hidden: Option<Hidden>,
     shortage: Shortage,
+    origins: Origins,
     boot_unix_ns: u64,
     #[cfg(feature = "bpf-log")]
     _bpf_log: Option<super::bpf_log::BpfLog>,
@@ -155,6 +157,18 @@ impl Session {
             older_ns: ns(settings.older),
             ..Config::default()
         };
+        let serves = |hook| {
+            let mut outcomes = attached.outcomes().iter();
+            outcomes.any(|outcome| outcome.hook == hook && outcome.served.is_some())
+        };
+        let (endings, connects) = (serves(Hook::Ending), serves(Hook::Connect));
+        let origins = Origins::take(
+            &mut attached,
+            settings.stacks,
+            options.searches,
+            endings,
+            connects,
+        )?;
         let mut session = Self {
             settings,
             attached,
@@ -169,6 +183,7 @@ impl Session {
             ports: Vec::new(),
             hidden: None,
             shortage: Shortage::new(facts),
+            origins,
             boot_unix_ns: u64::try_from(boot::boot_unix_ns()).unwrap_or(0),
             #[cfg(feature = "bpf-log")]
             _bpf_log: bpf_log,
@@ -177,6 +192,7 @@ impl Session {
         session.tracker.calls_mut().see(visible);
         let inventory = session.take_inventory(None)?;
         session.tracker.take_inventory(inventory);
+        session.origins.look(&session.tracker);
         let start = StartReport {
             kernel: facts.release.clone(),
             hooks: coverage::states(session.attached.outcomes()),
@@ -326,6 +342,9 @@ impl Session {
             inventory,
             infos: &infos,
         });
+        if with_inventory {
+            self.origins.look(&self.tracker);
+        }
         self.make_room(&counters);
         if !over.is_empty() {
             self.maps.forget_searches(|process| over.contains(&process));
@@ -402,6 +421,7 @@ impl Session {
             namespaces: &self.ports,
             files: limits::read().files,
             lost: self.loss().total(),
+            pasts: self.origins.pasts(),
             coverage: &coverage,
         };
         let mut leaks = self.tracker.leaks(&surroundings);
@@ -461,7 +481,7 @@ impl Session {
             stacks_missed: stacks_missed(counters),
             events_dropped: dropped,
             programs_missed: self.attached.missed_runs(),
-            undecodable: self.undecodable,
+            undecodable: self.undecodable + self.origins.undecodable(),
         }
     }
 

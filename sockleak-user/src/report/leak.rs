@@ -22,10 +22,18 @@ pub enum After {
     NeverUsed,
     /// connect() was refused.
     ConnectRefused,
+    /// connect() got no answer in time.
+    ConnectTimedOut,
     /// connect() failed otherwise.
     ConnectFailed,
     /// The peer reset the connection.
     PeerReset,
+    /// The connection died otherwise: no acknowledgement in time, no route any more.
+    ConnectionFailed,
+    /// The connection came to its regular end.
+    ConnectionEnded,
+    /// The peer has closed, and nothing since.
+    PeerClosed,
     /// bind() and nothing since.
     BoundOnly,
     /// Not observed.
@@ -70,6 +78,27 @@ pub struct Holder {
     pub count: u64,
 }
 
+/// Sockets of a leak that come from the same place and had the same fate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LeakOrigin {
+    /// What had happened to them.
+    pub after: After,
+    /// What their last connection died of; `None` when of nothing.
+    pub errno: Option<String>,
+    /// To whom it was.
+    pub peer: Option<String>,
+    /// How many.
+    pub count: u64,
+    /// Age of the oldest in seconds.
+    pub oldest_age_s: Option<f64>,
+    /// Growth per minute over the observed window; `None` when it was not followed.
+    pub rate_per_min: Option<f64>,
+    /// Where they were created, outermost frame last; `None` when no stack was taken.
+    pub stack: Option<Vec<String>>,
+    /// Why there are no names, or not all.
+    pub unnamed: Option<String>,
+}
+
 /// A group of leaked sockets of one creator.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Leak {
@@ -79,20 +108,31 @@ pub struct Leak {
     pub comm: String,
     /// Class of the sockets.
     pub class: LeakClass,
-    /// What had happened to them.
+    /// What had happened to most of them.
     pub after: After,
+    /// What the last connection of those died of; `None` when of nothing.
+    pub errno: Option<String>,
+    /// To whom it was.
+    pub peer: Option<String>,
     /// How many.
     pub count: u64,
     /// Age of the oldest in seconds; a lower bound when `age_is_lower_bound`.
     pub oldest_age_s: Option<f64>,
     /// The oldest is older than sockleak, so its age is only known to be at least this.
     pub age_is_lower_bound: bool,
+    /// Half of them are older than this, seconds; a lower bound as well.
+    pub median_age_s: Option<f64>,
     /// Growth per minute over the observed window; `None` before two inventories.
     pub rate_per_min: Option<f64>,
-    /// Allocating stack, outermost frame last; `None` when none was captured.
+    /// Allocating stack of most of those that have one, outermost frame last; `None` when none
+    /// was captured.
     pub stack: Option<Vec<String>>,
     /// How many of the sockets have a captured stack.
     pub stacked: u64,
+    /// Where they come from, most frequent first.
+    pub origins: Vec<LeakOrigin>,
+    /// Those whose origin is not in the list.
+    pub other_origins: u64,
     /// The limit reached first, when one is in sight.
     pub limit: Option<Limit>,
     /// Pids that have the sockets open now (fork and SCM_RIGHTS move sockets).

@@ -17,7 +17,7 @@ use serde::{Serialize, Serializer};
 
 pub use crate::model::{Cause, Family, Op, SocketClass};
 pub use failure::{Caller, CauseCount, FailureReport, OpCounts, PortBreakdown, errno_name};
-pub use leak::{After, Holder, Leak, LeakClass, Limit, LimitName};
+pub use leak::{After, Holder, Leak, LeakClass, LeakOrigin, Limit, LimitName};
 pub use loss::{Loss, SelfCost};
 pub use ports::{
     AddressReport, BlockerReport, DestinationReport, DrainReport, ElsewhereReport, OccupancyReport,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::hash::{FastMap, FastSet, mix};
+use super::origins::{Origin, Origins};
 use super::ports::NamespaceUse;
 use crate::model::{HeldSocket, ProcessId, SocketClass};
 
@@ -47,6 +48,7 @@ pub(super) struct Entry {
     /// Scratch for whoever walks the census: counted as leaked.
     pub(super) marked: bool,
     pub(super) space: u16,
+    pub(super) origin: u16,
 }
 
 impl Entry {
@@ -150,6 +152,7 @@ pub struct Census {
     index: FastMap<ProcessId, u32>,
     /// Inventories walk process by process: the last answer is nearly always the next.
     last: Option<(ProcessId, u32)>,
+    origins: Origins,
     spaces: Vec<NamespaceUse>,
     space_index: FastMap<Option<u32>, u16>,
     last_space: Option<(Option<u32>, u16)>,
@@ -250,6 +253,10 @@ impl Census {
             shared: false,
             marked: false,
             space,
+            origin: self.origins.index(Origin {
+                seen: socket.birth.is_some(),
+                past: socket.past,
+            }),
         };
         self.credit(holder, &entry);
         if let Some(key) = key {
@@ -378,6 +385,16 @@ impl Census {
     /// The namespace behind the index in an entry.
     pub(super) fn netns_at(&self, index: u16) -> Option<u32> {
         self.spaces.get(usize::from(index))?.netns
+    }
+
+    /// What the index in an entry stands for.
+    pub(super) fn origin_at(&self, index: u16) -> Origin {
+        self.origins.at(index)
+    }
+
+    /// Whether the past of any socket refers to this ending.
+    pub fn refers_to(&self, ending: u32) -> bool {
+        self.origins.any(|origin| origin.past.ending == ending)
     }
 
     /// Drops what is only needed while descriptors come in; every read-out stays.

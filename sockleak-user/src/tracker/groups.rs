@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::idle::{GroupKey, Tally};
+use super::idle::{GroupKey, OriginTally, Tally};
+use super::origins::Origin;
 use super::window::{Point, Window};
 use crate::model::ProcessId;
 
@@ -15,7 +16,21 @@ pub struct Group {
     pub tally: Tally,
     /// How it came to that.
     pub window: Window,
+    /// The same for the most frequent origins of its sockets.
+    pub origins: HashMap<Origin, Course>,
 }
+
+/// Sockets of one origin in a group.
+#[derive(Clone, Debug)]
+pub struct Course {
+    /// As of the newest census.
+    pub tally: OriginTally,
+    /// How it came to that.
+    pub window: Window,
+}
+
+/// Origins that are followed in a group.
+const ORIGINS: usize = 8;
 
 /// All groups that the newest censuses found, bounded.
 #[derive(Clone, Debug)]
@@ -49,6 +64,7 @@ impl Groups {
                 total: group.tally.total,
                 aged: group.tally.aged,
             });
+            group.follow(now_ns, self.previous_ns, self.span_ns);
         }
         self.groups.retain(|_, group| !group.window.is_idle());
         let mut new: Vec<_> = tallies.into_iter().collect();
@@ -75,7 +91,14 @@ impl Groups {
                 total: tally.total,
                 aged: tally.aged,
             });
-            self.groups.insert(key, Group { key, tally, window });
+            let mut group = Group {
+                key,
+                tally,
+                window,
+                origins: HashMap::new(),
+            };
+            group.follow(now_ns, self.previous_ns, self.span_ns);
+            self.groups.insert(key, group);
         }
         self.previous_ns = Some(now_ns);
     }
@@ -127,7 +150,63 @@ impl Groups {
 }
 
 impl Group {
+    /// Brings the courses of the origins up to the census at `now_ns`, which followed the one at
+    /// `previous_ns`.
+    fn follow(&mut self, now_ns: u64, previous_ns: Option<u64>, span_ns: u64) {
+        let of: HashMap<Origin, OriginTally> = self.tally.origins.iter().copied().collect();
+        for (origin, course) in &mut self.origins {
+            course.tally = of.get(origin).copied().unwrap_or_default();
+            course.window.push(course.tally.point(now_ns));
+        }
+        self.origins.retain(|_, course| !course.window.is_idle());
+        let newest = std::mem::take(&mut self.tally.origins);
+        for (origin, tally) in &newest {
+            if self.origins.contains_key(origin) {
+                continue;
+            }
+            if self.origins.len() >= ORIGINS && !self.displace(tally) {
+                break;
+            }
+            let mut window = Window::new(span_ns);
+            if let Some(at_ns) = previous_ns {
+                window.push(OriginTally::default().point(at_ns));
+            }
+            window.push(tally.point(now_ns));
+            let course = Course {
+                tally: *tally,
+                window,
+            };
+            self.origins.insert(*origin, course);
+        }
+        self.tally.origins = newest;
+    }
+
+    /// Makes room for an origin with more sockets than the one with fewest.
+    fn displace(&mut self, tally: &OriginTally) -> bool {
+        let smallest = (self.origins.iter())
+            .min_by_key(|(origin, course)| (course.tally.aged, course.tally.total, **origin));
+        match smallest {
+            Some((origin, course))
+                if (course.tally.aged, course.tally.total) < (tally.aged, tally.total) =>
+            {
+                let origin = *origin;
+                self.origins.remove(&origin).is_some()
+            }
+            _ => false,
+        }
+    }
+
     fn rise_per_min(&self) -> f64 {
         self.window.rate_per_min().unwrap_or(0.0).max(0.0)
+    }
+}
+
+impl OriginTally {
+    fn point(&self, at_ns: u64) -> Point {
+        Point {
+            at_ns,
+            total: self.total,
+            aged: self.aged,
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::census::{Census, Entry};
 use super::hash::FastMap;
+use super::origins::Origin;
 use crate::model::{ProcessId, SocketClass};
 use crate::report::LeakClass;
 
@@ -48,8 +49,23 @@ pub struct Tally {
     pub holders: Vec<(ProcessId, u64)>,
     /// Distinct local ports per namespace, both sorted.
     pub ports: Vec<(Option<u32>, Vec<u16>)>,
+    /// Age of the middle one of them, ns: half are idle for longer.
+    pub median_ns: Option<u64>,
+    /// All of them (not only the aged) by what had happened to them, most first.
+    pub origins: Vec<(Origin, OriginTally)>,
     /// Not in `aged`, because there was no room to remember when they were first seen.
     pub unremembered: u64,
+}
+
+/// Idle sockets of a [`Tally`] with the same origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OriginTally {
+    /// All of them.
+    pub total: u64,
+    /// Those idle for `--older` or longer.
+    pub aged: u64,
+    /// Since when the longest idle one is, ns.
+    pub since_ns: Option<u64>,
 }
 
 /// Since when a socket is idle, with three flags in the lowest bits (8 ns are neither here nor
@@ -127,16 +143,21 @@ impl IdleTable {
             };
             let gathering = groups.entry((accused(entry), entry.class)).or_default();
             gathering.tally.total += 1;
+            let origin = gathering.origins.entry(entry.origin).or_default();
+            origin.total += 1;
             let Some((since, confirmed)) = self.since(*key, entry, class, now_ns) else {
                 gathering.tally.unremembered += 1;
                 continue;
             };
             gathering.tally.note_since(since);
+            let since_ns = since.at_ns();
+            origin.since_ns = Some(origin.since_ns.map_or(since_ns, |old| old.min(since_ns)));
             if now_ns.saturating_sub(since.at_ns()) < older_ns {
                 continue;
             }
             entry.marked = true;
-            gathering.count_aged(entry, confirmed);
+            origin.aged += 1;
+            gathering.count_aged(entry, confirmed, now_ns.saturating_sub(since_ns));
         }
         for (key, holder) in &census.sharers {
             if let Some(entry) = sockets.get(key)
@@ -231,10 +252,13 @@ struct Gathering {
     tally: Tally,
     holders: FastMap<u32, u64>,
     ports: Vec<(u16, u16)>,
+    origins: FastMap<u16, OriginTally>,
+    ages_ns: Vec<u64>,
 }
 
 impl Gathering {
-    fn count_aged(&mut self, entry: &Entry, confirmed: bool) {
+    fn count_aged(&mut self, entry: &Entry, confirmed: bool, age_ns: u64) {
+        self.ages_ns.push(age_ns);
         let tally = &mut self.tally;
         tally.aged += 1;
         tally.births_known += u64::from(entry.birth().is_some());
@@ -254,6 +278,13 @@ impl Gathering {
         self.tally
             .holders
             .sort_unstable_by_key(|(process, count)| (std::cmp::Reverse(*count), *process));
+        self.tally.median_ns = median(&mut self.ages_ns);
+        self.tally.origins = (self.origins.into_iter())
+            .map(|(index, tally)| (census.origin_at(index), tally))
+            .collect();
+        (self.tally.origins).sort_unstable_by_key(|(origin, tally)| {
+            (std::cmp::Reverse((tally.aged, tally.total)), *origin)
+        });
         self.ports.sort_unstable();
         self.ports.dedup();
         for chunk in self.ports.chunk_by(|a, b| a.0 == b.0) {
@@ -264,4 +295,10 @@ impl Gathering {
         self.tally.ports.sort_unstable();
         self.tally
     }
+}
+
+/// The upper one of two middle ones.
+fn median(ages: &mut [u64]) -> Option<u64> {
+    let middle = ages.len() / 2;
+    (!ages.is_empty()).then(|| *ages.select_nth_unstable(middle).1)
 }

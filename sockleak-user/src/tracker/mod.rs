@@ -15,12 +15,15 @@ mod hot;
 mod idle;
 mod latencies;
 mod occupancy;
+mod origins;
 mod ports;
 mod pressure;
+mod provenance;
 mod readings;
 mod reconcile;
 mod remedy;
 mod searches;
+mod suspects;
 mod verdict;
 mod window;
 mod wording;
@@ -57,18 +60,21 @@ pub use assemble::{
 pub use calls::{CallsReading, PortCalls, TupleOwner, VisibleCalls};
 pub use census::{Census, CensusLimits, Holding, Totals};
 pub use failures::{Failure, Failures};
-pub use groups::{Group, Groups};
-pub use idle::{GroupKey, IdleTable, Tally, leak_class};
+pub use groups::{Course, Group, Groups};
+pub use idle::{GroupKey, IdleTable, OriginTally, Tally, leak_class};
 pub use latencies::Latencies;
 pub use occupancy::{
     Blocker, BoundBy, Destination, Half, HeldPorts, NetnsSockets, Occupancy, PortClass,
     PortHolders, Range, Room,
 };
+pub use origins::Origin;
 pub use ports::{NamespaceUse, PortSet};
 pub use pressure::{Pressures, RoomLook, Route, Warning};
+pub use provenance::{NamedStack, NamedStacks, Pasts};
 pub use reconcile::{Balance, Baseline, Hidden, Residue, moved, residue};
 pub use remedy::{PortFeatures, Trouble};
 pub use searches::{SearchActivity, Searches};
+pub use suspects::suspects;
 pub use verdict::{Rules, Surroundings};
 pub use window::{Point, Rise, Window};
 

@@ -144,6 +144,7 @@ impl Watched {
             namespaces: &self.namespaces,
             files: None,
             lost: self.lost,
+            pasts: super::Pasts::default(),
             coverage: &[],
         })
     }

@@ -4,11 +4,12 @@ use super::assemble::port_reports;
 use super::census::Holding;
 use super::confidence::{Signs, confidence};
 use super::groups::Group;
+use super::provenance::{Pasts, Provenance};
 use super::window::Rise;
 use super::wording::{self, Reason};
 use super::{ProcessInfos, Tracker};
 use crate::model::{FileLimits, NamespacePorts, ProcessId, ProcessInfo};
-use crate::report::{After, Holder, Leak, LeakClass, Limit, LimitName, PortsReport};
+use crate::report::{Holder, Leak, LeakClass, Limit, LimitName, PortsReport};
 
 /// Thresholds of the verdicts.
 ///
@@ -58,6 +59,8 @@ pub struct Surroundings<'a> {
     pub files: Option<FileLimits>,
     /// Events and records lost since attach.
     pub lost: u64,
+    /// What is known about where sockets come from.
+    pub pasts: Pasts<'a>,
     /// What the hooks cannot see, in words; becomes part of every verdict.
     pub coverage: &'a [String],
 }
@@ -110,29 +113,33 @@ impl Judge<'_> {
                 count: *count,
             })
             .collect();
+        let provenance = Provenance::of(group, self.surroundings.pasts, self.at_ns);
+        let (after, errno, peer) = provenance.mostly();
         Some(Leak {
             pid: process.pid,
             comm: self.comm(process).to_owned(),
             class: group.key.class,
-            after: match group.key.class {
-                LeakClass::Bound => After::BoundOnly,
-                LeakClass::Unbound | LeakClass::CloseWait => After::Unknown,
-            },
+            after,
+            errno,
+            peer,
             count: tally.aged,
             oldest_age_s: tally
                 .since_ns
                 .map(|since| self.at_ns.saturating_sub(since) as f64 / 1e9),
             age_is_lower_bound: tally.since_is_bound,
+            median_age_s: tally.median_ns.map(|age| age as f64 / 1e9),
             rate_per_min: group.window.rate_per_min(),
-            stack: None,
-            stacked: 0,
+            stack: provenance.stack(),
+            stacked: provenance.stacked,
             limit: self.limit(group),
             holders: held_by.iter().map(|holder| holder.pid).collect(),
             held_by,
             confidence: self.confidence(group, &reasons),
-            evidence: wording::evidence(self, group, &reasons),
+            evidence: wording::evidence(self, group, &reasons, &provenance),
             remedy: wording::remedy(self, group),
-            coverage: wording::coverage(self, group),
+            coverage: wording::coverage(self, group, &provenance),
+            origins: provenance.origins,
+            other_origins: provenance.others,
         })
     }
 

@@ -1,10 +1,11 @@
 //! Evidence, remedies and caveats of a leak, in words.
 
 use super::groups::Group;
+use super::provenance::Provenance;
 use super::verdict::Judge;
 use super::window::Rise;
 use crate::model::ProcessId;
-use crate::report::LeakClass;
+use crate::report::{After, LeakClass, LeakOrigin};
 
 /// Most pids and ports that a sentence lists.
 const LISTED: usize = 5;
@@ -41,7 +42,12 @@ fn kind(class: LeakClass) -> &'static str {
 }
 
 /// Why the group counts as a leak.
-pub(super) fn evidence(judge: &Judge<'_>, group: &Group, reasons: &[Reason]) -> Vec<String> {
+pub(super) fn evidence(
+    judge: &Judge<'_>,
+    group: &Group,
+    reasons: &[Reason],
+    provenance: &Provenance,
+) -> Vec<String> {
     let tally = &group.tally;
     let older = seconds(judge.tracker.config().older_ns);
     let mut lines = vec![format!(
@@ -58,6 +64,10 @@ pub(super) fn evidence(judge: &Judge<'_>, group: &Group, reasons: &[Reason]) -> 
             seconds(judge.at_ns.saturating_sub(since))
         )),
     )];
+    // What they all have in common the report says by itself.
+    if provenance.origins.len() > 1 {
+        lines.extend(provenance.origins.iter().filter_map(origin_line));
+    }
     for reason in reasons {
         match reason {
             Reason::Growing(rise) => lines.push(format!(
@@ -91,6 +101,30 @@ pub(super) fn evidence(judge: &Judge<'_>, group: &Group, reasons: &[Reason]) -> 
     }
     lines.extend(holders_line(judge, group));
     lines
+}
+
+/// What had happened to the sockets of one origin; `None` when nothing is known about that.
+fn origin_line(origin: &LeakOrigin) -> Option<String> {
+    let happened = match origin.after {
+        After::Unknown => return None,
+        After::NeverUsed => "nothing since socket(): no connect() came as far as a local port",
+        After::BoundOnly => "bind(), and nothing since",
+        After::ConnectRefused => "connect() was refused",
+        After::ConnectTimedOut => "connect() got no answer",
+        After::ConnectFailed => "connect() failed",
+        After::PeerReset => "the peer reset the connection",
+        After::ConnectionFailed => "the connection failed",
+        After::ConnectionEnded => "the connection had ended",
+        After::PeerClosed => "the peer had closed",
+    };
+    let errno = (origin.errno.as_ref()).map_or(String::new(), |errno| format!(" ({errno})"));
+    let to = (origin.peer.as_ref()).map_or(String::new(), |peer| format!(", to {peer}"));
+    let rate = (origin.rate_per_min.filter(|rate| *rate >= 0.5))
+        .map_or(String::new(), |rate| format!("; {rate:.0} more per minute"));
+    Some(format!(
+        "{} of them: {happened}{errno}{to}{rate}",
+        origin.count
+    ))
 }
 
 fn ports_line(judge: &Judge<'_>, netns: Option<u32>, ports: &[u16]) -> Option<String> {
@@ -202,7 +236,7 @@ pub(super) fn remedy(judge: &Judge<'_>, group: &Group) -> Vec<String> {
 }
 
 /// What was not visible.
-pub(super) fn coverage(judge: &Judge<'_>, group: &Group) -> Vec<String> {
+pub(super) fn coverage(judge: &Judge<'_>, group: &Group, provenance: &Provenance) -> Vec<String> {
     let tally = &group.tally;
     let mut lines = Vec::new();
     let unseen = tally.aged.saturating_sub(tally.births_known);
@@ -226,13 +260,27 @@ pub(super) fn coverage(judge: &Judge<'_>, group: &Group) -> Vec<String> {
             tally.unremembered
         ));
     }
-    lines.push(match group.key.class {
-        LeakClass::Unbound => "what was done with them before is not observed".into(),
-        LeakClass::Bound => "whether connect() was tried after bind() is not observed".into(),
-        LeakClass::CloseWait => {
-            "whether the process still writes to its half-closed peers is not observed".into()
-        }
-    });
+    let unknown: u64 = (provenance.origins.iter())
+        .filter(|origin| origin.after == After::Unknown)
+        .map(|origin| origin.count)
+        .sum();
+    if unknown > 0 {
+        lines.push(format!(
+            "what was done with {unknown} of {} before is not known",
+            tally.aged
+        ));
+    }
+    if provenance.stacked < tally.aged {
+        lines.push(format!(
+            "where they were created is known for {} of {}",
+            provenance.stacked, tally.aged
+        ));
+    }
+    if group.key.class == LeakClass::CloseWait {
+        lines.push(
+            "whether the process still writes to its half-closed peers is not observed".into(),
+        );
+    }
     if !judge.inventory_complete {
         lines.push("the inventory is incomplete: counts may be too low".into());
     }

@@ -440,6 +440,7 @@ fn check_reports(tracker: &Tracker, world: &World) -> Result<(), TestCaseError> 
         namespaces: &namespaces,
         files: Some(FileLimits { used: 9, max: 10 }),
         lost: world.counters.sockets_full,
+        pasts: super::Pasts::default(),
         coverage: &[],
     });
     for leak in &leaks {

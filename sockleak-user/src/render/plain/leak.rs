@@ -7,6 +7,9 @@ use crate::report::{After, Holder, Leak, LeakClass, Limit, LimitName};
 
 const INDENT: usize = 6;
 const TEXT: usize = 14;
+/// Stacks of one leak that are shown, and frames of each.
+const STACKS: usize = 3;
+const FRAMES: usize = 12;
 
 pub fn put(page: &mut Page, leak: &Leak) {
     let name = process(&leak.comm, leak.pid);
@@ -20,8 +23,8 @@ pub fn put(page: &mut Page, leak: &Leak) {
         .end_line();
 
     page.labelled(INDENT, "pace", TEXT, Style::Normal, &pace(leak));
-    if let Some(after) = after(leak.after) {
-        page.labelled(INDENT, "after", TEXT, Style::Normal, after);
+    if let Some(after) = after(leak) {
+        page.labelled(INDENT, "after", TEXT, Style::Normal, &after);
     }
     page.labelled_list(INDENT, "why", TEXT, &leak.evidence);
     if let Some(known) = &leak.limit {
@@ -36,11 +39,7 @@ pub fn put(page: &mut Page, leak: &Leak) {
             &holders(&leak.held_by),
         );
     }
-    if let Some(frames) = &leak.stack {
-        let whose = format!("allocated at, for {} of them:", count(leak.stacked));
-        page.labelled(INDENT, "stack", TEXT, Style::Faint, &whose);
-        page.labelled_list(INDENT, "", TEXT, frames);
-    }
+    stacks(page, leak);
     page.labelled_list(INDENT, "fix", TEXT, &leak.remedy);
     page.labelled_list(INDENT, "unseen", TEXT, &leak.coverage);
 }
@@ -53,15 +52,49 @@ fn class(class: LeakClass) -> &'static str {
     }
 }
 
-fn after(after: After) -> Option<&'static str> {
-    Some(match after {
+fn after(leak: &Leak) -> Option<String> {
+    let happened = match leak.after {
         After::NeverUsed => "socket(), and nothing since",
         After::ConnectRefused => "connect() was refused",
+        After::ConnectTimedOut => "connect() got no answer",
         After::ConnectFailed => "connect() failed",
         After::PeerReset => "the peer reset the connection",
+        After::ConnectionFailed => "the connection failed",
+        After::ConnectionEnded => "the connection had ended",
+        After::PeerClosed => "the peer had closed the connection",
         After::BoundOnly => "bind(), and nothing since",
         After::Unknown => return None,
-    })
+    };
+    let errno = (leak.errno.as_ref()).map_or(String::new(), |errno| format!(" ({errno})"));
+    let peer = (leak.peer.as_ref()).map_or(String::new(), |peer| format!(", to {peer}"));
+    Some(format!("{happened}{errno}{peer}"))
+}
+
+/// Where the sockets were created, most frequent place first.
+fn stacks(page: &mut Page, leak: &Leak) {
+    let stacked = (leak.origins.iter()).filter(|origin| origin.stack.is_some());
+    let mut shown: Vec<(&[String], u64)> = Vec::new();
+    for origin in stacked {
+        let frames = origin.stack.as_deref().unwrap_or_default();
+        match shown.iter_mut().find(|(known, _)| *known == frames) {
+            Some((_, count)) => *count += origin.count,
+            None => shown.push((frames, origin.count)),
+        }
+    }
+    for (frames, of) in shown.iter().take(STACKS) {
+        let whose = format!("{} of {} created at:", count(*of), count(leak.count));
+        page.labelled(INDENT, "stack", TEXT, Style::Faint, &whose);
+        page.labelled_list(INDENT, "", TEXT, frames.get(..FRAMES).unwrap_or(frames));
+        if frames.len() > FRAMES {
+            let more = format!("{} more frames", frames.len() - FRAMES);
+            page.labelled(INDENT, "", TEXT, Style::Faint, &more);
+        }
+    }
+    if shown.is_empty()
+        && let Some(why) = leak.origins.iter().find_map(|one| one.unnamed.as_ref())
+    {
+        page.labelled(INDENT, "stack", TEXT, Style::Faint, why);
+    }
 }
 
 fn pace(leak: &Leak) -> String {

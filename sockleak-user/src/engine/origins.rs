@@ -1,0 +1,81 @@
+//! Where idle sockets come from: what the kernel side has noted, and the names of their stacks.
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+
+use crate::{
+    model::Ending,
+    probe::{Attached, Stacks},
+    source::pasts::Pasts as Maps,
+    tracker::{self, NamedStacks, Pasts, Tracker},
+};
+
+/// Processes whose stacks are taken at a time.
+const SUSPECTS: usize = 64;
+
+/// Keeps what [`Pasts`] shows up to date.
+pub struct Origins {
+    maps: Maps,
+    mode: Stacks,
+    endings: HashMap<u32, Ending>,
+    stacks: NamedStacks,
+    /// Whether a hook sees how connections end, and one where they begin.
+    sees_endings: bool,
+    sees_connects: bool,
+    undecodable: u64,
+}
+
+impl Origins {
+    /// Takes the maps out of the loaded object; `ending_limit` is the size of the endings map.
+    ///
+    /// # Errors
+    /// When the object lacks a map.
+    pub fn take(
+        attached: &mut Attached,
+        mode: Stacks,
+        ending_limit: u32,
+        sees_endings: bool,
+        sees_connects: bool,
+    ) -> Result<Self> {
+        Ok(Self {
+            maps: Maps::take(attached, ending_limit)?,
+            mode,
+            endings: HashMap::new(),
+            stacks: NamedStacks::new(),
+            sees_endings,
+            sees_connects,
+            undecodable: 0,
+        })
+    }
+
+    /// After a new inventory: reads what its sockets refer to, and has the kernel side look
+    /// closer at those processes whose idle sockets grow.
+    pub fn look(&mut self, tracker: &Tracker) {
+        let found = self.maps.endings();
+        self.endings = found.by_id;
+        self.undecodable += found.undecodable;
+        if let Some(inventory) = tracker.inventory() {
+            self.maps
+                .make_room(|ending| inventory.census.refers_to(ending));
+        }
+        if self.mode == Stacks::Auto {
+            let suspects = tracker::suspects(tracker.groups(), SUSPECTS);
+            self.maps.mark(&suspects);
+        }
+    }
+
+    /// Elements that made no sense.
+    pub fn undecodable(&self) -> u64 {
+        self.undecodable
+    }
+
+    /// What is known now.
+    pub fn pasts(&self) -> Pasts<'_> {
+        Pasts {
+            endings: self.sees_endings.then_some(&self.endings),
+            connects: self.sees_connects,
+            stacks: Some(&self.stacks),
+        }
+    }
+}
