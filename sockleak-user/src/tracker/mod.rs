@@ -41,6 +41,8 @@ mod port_use_tests;
 #[cfg(test)]
 mod pressure_tests;
 #[cfg(test)]
+mod provenance_tests;
+#[cfg(test)]
 mod searches_tests;
 #[cfg(test)]
 mod testing;

@@ -130,20 +130,34 @@ impl Provenance {
         }
     }
 
-    /// What had happened to most of the sockets, whatever their stacks.
-    pub(super) fn mostly(&self) -> (After, Option<String>, Option<String>) {
-        let mut counts: Vec<(&LeakOrigin, u64)> = Vec::new();
+    /// What had happened to the sockets, whatever their stacks; most frequent first.
+    pub(super) fn fates(&self) -> Vec<Fate<'_>> {
+        let mut fates: Vec<Fate<'_>> = Vec::new();
         for origin in &self.origins {
-            let same = |one: &LeakOrigin| {
+            let same = |fate: &&mut Fate<'_>| {
+                let one = fate.origin;
                 (one.after, &one.errno, &one.peer) == (origin.after, &origin.errno, &origin.peer)
             };
-            match counts.iter_mut().find(|(one, _)| same(one)) {
-                Some((_, count)) => *count += origin.count,
-                None => counts.push((origin, origin.count)),
+            if let Some(fate) = fates.iter_mut().find(same) {
+                fate.count += origin.count;
+                fate.rate = fate.rate.zip(origin.rate_per_min).map(|(a, b)| a + b);
+                continue;
             }
+            fates.push(Fate {
+                origin,
+                count: origin.count,
+                rate: origin.rate_per_min,
+            });
         }
-        let most = counts.iter().rev().max_by_key(|(_, count)| *count);
-        most.map_or((After::Unknown, None, None), |(one, _)| {
+        fates.sort_by_key(|fate| Reverse(fate.count));
+        fates
+    }
+
+    /// What had happened to most of the sockets.
+    pub(super) fn mostly(&self) -> (After, Option<String>, Option<String>) {
+        let fates = self.fates();
+        fates.first().map_or((After::Unknown, None, None), |fate| {
+            let one = fate.origin;
             (one.after, one.errno.clone(), one.peer.clone())
         })
     }
@@ -152,6 +166,16 @@ impl Provenance {
     pub(super) fn stack(&self) -> Option<Vec<String>> {
         self.origins.iter().find_map(|origin| origin.stack.clone())
     }
+}
+
+/// Sockets to which the same had happened, wherever they were created.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fate<'a> {
+    /// One of their origins.
+    pub(super) origin: &'a LeakOrigin,
+    pub(super) count: u64,
+    /// Growth per minute.
+    pub(super) rate: Option<f64>,
 }
 
 type Happened = (After, Option<u16>, Option<String>);

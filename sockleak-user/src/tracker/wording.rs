@@ -1,11 +1,11 @@
 //! Evidence, remedies and caveats of a leak, in words.
 
 use super::groups::Group;
-use super::provenance::Provenance;
+use super::provenance::{Fate, Provenance};
 use super::verdict::Judge;
 use super::window::Rise;
 use crate::model::ProcessId;
-use crate::report::{After, LeakClass, LeakOrigin};
+use crate::report::{After, LeakClass};
 
 /// Most pids and ports that a sentence lists.
 const LISTED: usize = 5;
@@ -65,8 +65,9 @@ pub(super) fn evidence(
         )),
     )];
     // What they all have in common the report says by itself.
-    if provenance.origins.len() > 1 {
-        lines.extend(provenance.origins.iter().filter_map(origin_line));
+    let fates = provenance.fates();
+    if fates.len() > 1 {
+        lines.extend(fates.iter().filter_map(fate_line));
     }
     for reason in reasons {
         match reason {
@@ -103,8 +104,9 @@ pub(super) fn evidence(
     lines
 }
 
-/// What had happened to the sockets of one origin; `None` when nothing is known about that.
-fn origin_line(origin: &LeakOrigin) -> Option<String> {
+/// What had happened to some of the sockets; `None` when nothing is known about that.
+fn fate_line(fate: &Fate<'_>) -> Option<String> {
+    let origin = fate.origin;
     let happened = match origin.after {
         After::Unknown => return None,
         After::NeverUsed => "nothing since socket(): no connect() came as far as a local port",
@@ -119,11 +121,11 @@ fn origin_line(origin: &LeakOrigin) -> Option<String> {
     };
     let errno = (origin.errno.as_ref()).map_or(String::new(), |errno| format!(" ({errno})"));
     let to = (origin.peer.as_ref()).map_or(String::new(), |peer| format!(", to {peer}"));
-    let rate = (origin.rate_per_min.filter(|rate| *rate >= 0.5))
+    let rate = (fate.rate.filter(|rate| *rate >= 0.5))
         .map_or(String::new(), |rate| format!("; {rate:.0} more per minute"));
     Some(format!(
         "{} of them: {happened}{errno}{to}{rate}",
-        origin.count
+        fate.count
     ))
 }
 

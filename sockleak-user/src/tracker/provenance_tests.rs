@@ -1,0 +1,190 @@
+//! What a leak says about where its sockets come from, and who is looked at closer.
+
+use std::collections::HashMap;
+
+use super::provenance::{NamedStack, NamedStacks, Pasts};
+use super::testing::{S, Watched, born, process, socket};
+use super::{Config, Surroundings, suspects};
+use crate::model::{Ending, Past, ProcessId, SocketClass, Stack, TcpState};
+use crate::report::{After, Leak};
+
+const REFUSED: u32 = 77;
+const RESET: u32 = 78;
+const LOST: u32 = 79;
+
+fn endings() -> HashMap<u32, Ending> {
+    let ending = |errno, state| Ending {
+        peer: Some("10.0.0.9:2280".parse().unwrap()),
+        errno,
+        state,
+    };
+    HashMap::from([
+        (REFUSED, ending(111, TcpState::SynSent)),
+        (RESET, ending(104, TcpState::Established)),
+    ])
+}
+
+fn leaks(watched: &Watched, pasts: Pasts<'_>) -> Vec<Leak> {
+    watched.tracker.leaks(&Surroundings {
+        infos: &watched.infos,
+        namespaces: &watched.namespaces,
+        files: None,
+        lost: 0,
+        pasts,
+        coverage: &[],
+    })
+}
+
+/// Nineteen seconds in which a process forgets `per_s` sockets a second; `--older` is 5 s.
+fn forgetful(who: ProcessId, per_s: u64, past: impl Fn(u64) -> Past) -> Watched {
+    let mut watched = Watched::with(Config {
+        older_ns: 5 * S,
+        ..Config::default()
+    });
+    let mut all = Vec::new();
+    watched.inventory(1, all.clone());
+    for second in 1..20 {
+        for _ in 0..per_s {
+            let n = all.len() as u64;
+            let at_ns = second * S + S / 2;
+            let mut one = born(socket(n, who, SocketClass::Unbound), who, at_ns);
+            one.past = past(n);
+            all.push(one);
+        }
+        watched.inventory(second + 1, all.clone());
+    }
+    watched
+}
+
+fn past(ending: u32, stack: u32) -> Past {
+    Past {
+        tried: ending != 0,
+        stack: match stack {
+            0 => Stack::None,
+            id => Stack::Id(id),
+        },
+        ending,
+    }
+}
+
+#[test]
+fn fates_and_stacks_are_told_apart_and_counted() {
+    let who = process(7);
+    // Of every four, three were refused, two of those with a stack; one was never used.
+    let watched = forgetful(who, 8, |n| match n % 4 {
+        0 | 1 => past(REFUSED, 5),
+        2 => past(REFUSED, 0),
+        _ => past(0, 6),
+    });
+    let endings = endings();
+    let frames = vec!["socket".to_owned(), "ChannelManager::connect".to_owned()];
+    let named = NamedStack {
+        frames: frames.clone(),
+        unnamed: None,
+    };
+    let stacks = NamedStacks::from([((who, 5), named)]);
+    let found = leaks(
+        &watched,
+        Pasts {
+            endings: Some(&endings),
+            connects: true,
+            stacks: Some(&stacks),
+        },
+    );
+    let leak = &found[0];
+    // Those of the last five seconds are too young.
+    assert_eq!(leak.count, 14 * 8);
+    assert_eq!(leak.after, After::ConnectRefused);
+    assert_eq!(leak.errno.as_deref(), Some("ECONNREFUSED"));
+    assert_eq!(leak.peer.as_deref(), Some("10.0.0.9:2280"));
+    assert_eq!(leak.stack, Some(frames.clone()));
+    assert_eq!(leak.stacked, 14 * 6);
+    let first = &leak.origins[0];
+    assert_eq!((first.count, &first.stack), (14 * 4, &Some(frames)));
+    let rate = first.rate_per_min.unwrap();
+    assert!((rate - 240.0).abs() < 12.0, "4 a second, reported {rate}");
+    let mut others = leak.origins.iter();
+    let unused = others.find(|one| one.after == After::NeverUsed).unwrap();
+    assert_eq!(unused.count, 14 * 2);
+    assert!(unused.stack.is_none() && unused.unnamed.is_some());
+    let counts: u64 = leak.origins.iter().map(|one| one.count).sum();
+    assert_eq!(counts + leak.other_origins, leak.count);
+    let refused = format!("{} of them: connect() was refused", 14 * 6);
+    let said = |line: &String| line.starts_with(&refused);
+    assert!(leak.evidence.iter().any(said), "{:?}", leak.evidence);
+    assert!((leak.median_age_s.unwrap() - 12.0).abs() < 1.01);
+}
+
+#[test]
+fn nothing_is_claimed_that_was_not_seen() {
+    let after = |ending, tried, endings: Option<&HashMap<u32, Ending>>, connects| {
+        let watched = forgetful(process(7), 2, |_| Past {
+            tried,
+            ending,
+            ..Past::default()
+        });
+        let pasts = Pasts {
+            endings,
+            connects,
+            stacks: None,
+        };
+        leaks(&watched, pasts)[0].after
+    };
+    let known = endings();
+    let refused = after(REFUSED, true, Some(&known), true);
+    assert_eq!(refused, After::ConnectRefused);
+    assert_eq!(after(RESET, true, Some(&known), true), After::PeerReset);
+    let lost = after(LOST, true, Some(&known), true);
+    assert_eq!(lost, After::Unknown, "nobody knows that ending");
+    assert_eq!(after(0, true, Some(&known), true), After::ConnectionEnded);
+    assert_eq!(after(0, false, Some(&known), true), After::NeverUsed);
+    let unseen = after(0, false, Some(&known), false);
+    assert_eq!(unseen, After::Unknown, "connect() is not seen");
+    assert_eq!(after(0, false, None, true), After::Unknown);
+}
+
+#[test]
+fn more_origins_than_are_listed_are_counted() {
+    let watched = forgetful(process(7), 40, |n| past(0, 100 + n as u32 % 20));
+    let endings = endings();
+    let stacks: NamedStacks = (0..20)
+        .map(|n| {
+            let named = NamedStack {
+                frames: vec![format!("f{n}")],
+                unnamed: None,
+            };
+            ((process(7), 100 + n), named)
+        })
+        .collect();
+    let pasts = Pasts {
+        endings: Some(&endings),
+        connects: true,
+        stacks: Some(&stacks),
+    };
+    let leak = &leaks(&watched, pasts)[0];
+    let listed: u64 = leak.origins.iter().map(|one| one.count).sum();
+    assert_eq!(leak.origins.len(), 5);
+    assert_eq!(listed + leak.other_origins, leak.count);
+    assert_eq!(leak.stacked, leak.count);
+}
+
+#[test]
+fn the_slow_leak_is_suspected_and_the_busy_client_is_not() {
+    let (slow, busy) = (process(7), process(8));
+    let mut watched = Watched::new();
+    let mut forgotten = Vec::new();
+    for second in 1..12 {
+        let one = socket(second, slow, SocketClass::Unbound);
+        forgotten.push(born(one, slow, second * S));
+        // Between socket() and connect(): others at every look, now more, now fewer.
+        let passing = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 2][second as usize];
+        let mut all = forgotten.clone();
+        all.extend((0..passing).map(|n| {
+            let n = 10_000 + second * 100 + n;
+            born(socket(n, busy, SocketClass::Unbound), busy, second * S)
+        }));
+        watched.inventory(second + 1, all);
+    }
+    assert_eq!(suspects(watched.tracker.groups(), 64), [slow]);
+    assert!(suspects(watched.tracker.groups(), 0).is_empty());
+}
