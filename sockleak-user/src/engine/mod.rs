@@ -17,6 +17,7 @@ mod ports;
 mod session;
 mod shortage;
 mod snapshot;
+mod stacks;
 
 pub use clock::timestamp;
 pub use ports::{PortsSettings, ports};

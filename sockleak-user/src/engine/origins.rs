@@ -1,14 +1,15 @@
 //! Where idle sockets come from: what the kernel side has noted, and the names of their stacks.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use anyhow::Result;
 
+use super::stacks::StackNames;
 use crate::{
-    model::Ending,
+    model::{Ending, ProcessId},
     probe::{Attached, Stacks},
     source::pasts::Pasts as Maps,
-    tracker::{self, NamedStacks, Pasts, Tracker},
+    tracker::{self, Pasts, Tracker},
 };
 
 /// Processes whose stacks are taken at a time.
@@ -19,7 +20,8 @@ pub struct Origins {
     maps: Maps,
     mode: Stacks,
     endings: HashMap<u32, Ending>,
-    stacks: NamedStacks,
+    stacks: StackNames,
+    suspects: Vec<ProcessId>,
     /// Whether a hook sees how connections end, and one where they begin.
     sees_endings: bool,
     sees_connects: bool,
@@ -42,7 +44,8 @@ impl Origins {
             maps: Maps::take(attached, ending_limit)?,
             mode,
             endings: HashMap::new(),
-            stacks: NamedStacks::new(),
+            stacks: StackNames::default(),
+            suspects: Vec::new(),
             sees_endings,
             sees_connects,
             undecodable: 0,
@@ -61,8 +64,20 @@ impl Origins {
         }
         if self.mode == Stacks::Auto {
             let suspects = tracker::suspects(tracker.groups(), SUSPECTS);
+            let new = suspects.iter().filter(|one| !self.suspects.contains(one));
+            self.stacks.remember(&new.copied().collect::<Vec<_>>());
             self.maps.mark(&suspects);
+            self.suspects = suspects;
         }
+        if self.mode != Stacks::Never {
+            let maps = &self.maps;
+            self.stacks.look_up(tracker.groups(), |id| maps.stack(id));
+        }
+    }
+
+    /// Takes in names of stacks; waits no longer than `patience` for those on their way.
+    pub fn take_names(&mut self, patience: Duration) {
+        self.stacks.take_answers(patience);
     }
 
     /// Elements that made no sense.
@@ -75,7 +90,7 @@ impl Origins {
         Pasts {
             endings: self.sees_endings.then_some(&self.endings),
             connects: self.sees_connects,
-            stacks: Some(&self.stacks),
+            stacks: Some(self.stacks.named()),
         }
     }
 }

@@ -65,6 +65,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 const REFRESH: Duration = Duration::from_secs(2);
 /// Processes whose names are remembered.
 const NAMES: usize = 1 << 15;
+/// How long the final reports wait for the names of stacks.
+const NAMES_WITHIN: Duration = Duration::from_millis(800);
 /// Searches and failures of a process that is over stay in the kernel's maps for this long after
 /// the last one: its connections may be in TIME_WAIT for 60 s.
 const SILENT_NS: u64 = 120_000_000_000;
@@ -213,7 +215,7 @@ impl Session {
     pub fn sample(&mut self) -> Result<Sampled> {
         let due = self.cadence.is_due(clock::monotonic_ns());
         let infos = self.observe(due, false)?;
-        let leaks = self.leaks(&infos);
+        let leaks = self.leaks(&infos, Duration::ZERO);
         let settings = self.settings.clone();
         let keep = |process: ProcessId, info: &ProcessInfo| shows(&settings.filter, process, info);
         let keep_call =
@@ -267,7 +269,7 @@ impl Session {
         }
         let mut infos = self.observe(true, true)?;
         names::past_callers(&self.processes, self.tracker.calls(), &mut infos);
-        let leaks = self.leaks(&infos);
+        let leaks = self.leaks(&infos, NAMES_WITHIN);
         let settings = self.settings.clone();
         let keep = |process: ProcessId, info: &ProcessInfo| shows(&settings.filter, process, info);
         let keep_call =
@@ -414,7 +416,8 @@ impl Session {
         Ok(inventory)
     }
 
-    fn leaks(&self, infos: &ProcessInfos) -> Vec<Leak> {
+    fn leaks(&mut self, infos: &ProcessInfos, patience: Duration) -> Vec<Leak> {
+        self.origins.take_names(patience);
         let coverage = self.coverage();
         let surroundings = Surroundings {
             infos,
