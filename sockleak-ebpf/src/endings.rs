@@ -35,7 +35,6 @@ impl Ending {
     /// apart, which user space notices when it reads the map.
     #[inline(always)]
     pub const fn id(&self) -> u32 {
-        // Rounds of splitmix64 (Steele, Lea and Flood 2014) over the three words.
         let rest = self.peer_port_be as u64
             | (self.family as u64) << 16
             | (self.errno as u64) << 32
@@ -46,8 +45,9 @@ impl Ending {
     }
 }
 
+/// A round of splitmix64 (Steele, Lea and Flood 2014).
 #[inline(always)]
-const fn mix(word: u64) -> u64 {
+pub(crate) const fn mix(word: u64) -> u64 {
     let mut word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
     word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

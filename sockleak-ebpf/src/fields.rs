@@ -75,6 +75,8 @@ macro_rules! kernel_fields {
             (FDT_FD, "fdtable.fd", 8)
             (FDT_MAX_FDS, "fdtable.max_fds", 4)
             (INODE_MODE, "inode.i_mode", 2)
+            (TASK_STACK, "task_struct.stack", 8)
+            (REGS_SP, "pt_regs.sp", 8)
             (REGS_NR, "pt_regs.orig_ax", 8)
             (REGS_ARG1, "pt_regs.di", 8)
             (REGS_ARG2, "pt_regs.si", 8)

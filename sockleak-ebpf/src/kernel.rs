@@ -6,7 +6,10 @@ use core::marker::PhantomData;
 
 use aya_ebpf::{
     Global,
-    helpers::{bpf_get_current_task, bpf_get_current_task_btf, generated::bpf_probe_read_kernel},
+    helpers::{
+        bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs,
+        generated::{bpf_probe_read_kernel, bpf_probe_read_user},
+    },
 };
 use sockleak_ebpf::{
     ABSENT, AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, OPTION_NO_PORT, OPTION_REUSEADDR,
@@ -23,6 +26,10 @@ sockleak_ebpf::kernel_fields!(globals);
 /// 1 when `bpf_get_current_task_btf` exists (5.11+).
 #[unsafe(no_mangle)]
 pub static TASK_BTF: Global<u32> = Global::new(0);
+
+/// 1 when `bpf_task_pt_regs` exists (5.15+).
+#[unsafe(no_mangle)]
+pub static TASK_REGS: Global<u32> = Global::new(0);
 
 /// Bit of `inet_flags` (`INET_FLAGS_BIND_ADDRESS_NO_PORT`, 6.6 to 7.2; before, a bitfield).
 const INET_FLAGS_BIND_ADDRESS_NO_PORT: u32 = 18;
@@ -433,4 +440,43 @@ pub fn current_task() -> CurrentTask {
             CurrentTask::Plain(Task::new(bpf_get_current_task() as *const u8))
         }
     }
+}
+
+/// `THREAD_SIZE` and the size of `struct pt_regs` on x86-64 without KASAN.
+const THREAD_SIZE: u64 = 16 << 10;
+const PT_REGS: u64 = 168;
+
+/// What lies on top of the user stack of the current task, which is in a system call: the address
+/// to which the function returns that made it, if that function has no frame of its own, as those
+/// of the C library have not. 0 when it cannot be read; also on other machines than x86-64, where
+/// such an address is not on the stack.
+#[inline(always)]
+pub fn top_of_user_stack() -> u64 {
+    if REGS_SP.load() == ABSENT {
+        return 0;
+    }
+    // SAFETY: the helpers check every address.
+    let sp: u64 = unsafe {
+        let regs = if TASK_BTF.load() == 1 && TASK_REGS.load() == 1 {
+            bpf_task_pt_regs(bpf_get_current_task_btf()) as u64
+        } else {
+            let stack: u64 = member::<Probe, u64>(bpf_get_current_task() as *const u8, &TASK_STACK);
+            // Without FRED, which is younger than the helper, nothing lies above.
+            stack + THREAD_SIZE - PT_REGS
+        };
+        member::<Probe, u64>(regs as *const u8, &REGS_SP)
+    };
+    read_user(sp as *const u8)
+}
+
+/// Reads user memory; zero when it cannot be read.
+#[inline(always)]
+pub fn read_user<T: Copy + Default>(from: *const u8) -> T {
+    let mut value = T::default();
+    // SAFETY: the helper checks the address, writes as many bytes as there are, and clears them
+    // when it fails.
+    unsafe {
+        bpf_probe_read_user((&raw mut value).cast(), size_of::<T>() as u32, from.cast());
+    }
+    value
 }

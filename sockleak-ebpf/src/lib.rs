@@ -13,7 +13,10 @@ mod fields;
 pub mod names;
 mod records;
 mod searches;
+mod sites;
 mod walk;
+
+use endings::mix;
 
 pub use counters::Counters;
 pub use endings::Ending;
@@ -28,6 +31,7 @@ pub use searches::{
     Cause, FailureKey, FailureStats, LATENCY_BUCKETS, OPTION_NO_PORT, OPTION_REUSEADDR,
     OPTION_REUSEPORT, Op, SearchKey, SearchStats, latency_bucket, latency_bucket_start,
 };
+pub use sites::Site;
 pub use walk::{Reached, Walk};
 
 /// `IPPROTO_TCP` as it stands in `sk_protocol`.

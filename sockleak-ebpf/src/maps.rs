@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use sockleak_ebpf::{
     Counters, Ending, EventRecord, FailureKey, FailureStats, ProcessKey, ProcessStats, SearchKey,
-    SearchStats, SocketEntry,
+    SearchStats, Site, SocketEntry,
 };
 
 /// Sockets that processes created, by address of the `struct sock`.
@@ -79,6 +79,10 @@ pub static ENDINGS: HashMap<Ending, u64, 4096> = HashMap::new();
 /// User stacks, each once. Never removed: an id must not come to mean another stack.
 #[btf_map]
 pub static STACKS: StackTrace<2048> = StackTrace::new();
+
+/// Where sockets are created, and how often; as [`STACKS`].
+#[btf_map]
+pub static SITES: HashMap<Site, u64, 4096> = HashMap::new();
 
 /// Processes whose stacks user space wants. It inserts and removes.
 #[btf_map]

@@ -14,7 +14,9 @@ pub mod maps {
     pub const FAILURES: &str = "FAILURES";
     /// Hash: [`crate::Ending`] -> how often, `u64`.
     pub const ENDINGS: &str = "ENDINGS";
-    /// Stack traces, by the key that [`crate::SocketEntry::stack`] gives.
+    /// Hash: [`crate::Site`] -> how often, `u64`.
+    pub const SITES: &str = "SITES";
+    /// Stack traces, by [`crate::Site::stack`].
     pub const STACKS: &str = "STACKS";
     /// Hash: tgid of a process whose stacks are wanted -> anything, `u32`.
     pub const SUSPECTS: &str = "SUSPECTS";
@@ -30,6 +32,8 @@ pub mod globals {
     pub const EMIT_EVENTS: &str = "EMIT_EVENTS";
     /// 1: the helper `bpf_get_current_task_btf` exists (5.11+).
     pub const TASK_BTF: &str = "TASK_BTF";
+    /// 1: the helper `bpf_task_pt_regs` exists (5.15+).
+    pub const TASK_REGS: &str = "TASK_REGS";
     /// When to take stacks: [`crate::STACKS_NEVER`] and so on.
     pub const STACK_MODE: &str = "STACK_MODE";
     /// One socket in this plus 1 has its stack taken although nobody suspects its process.

@@ -113,7 +113,7 @@ pub struct SocketEntry {
     pub errno: u16,
     /// Context switches of the searching thread at its begin, the lowest bits.
     pub switches: u16,
-    /// Key of its creator's stack in the stack map plus 1; 0 none was taken, [`STACK_FAILED`].
+    /// [`crate::Site::id`] of where it was created; 0 no stack was taken, [`STACK_FAILED`].
     pub stack: u32,
     /// [`crate::Ending::id`] of how its last connection ended; 0 it did not, or without an error.
     pub ending: u32,

@@ -5,7 +5,7 @@
 //! the registers have other names, the offsets stay [`ABSENT`] and the variant is not offered.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, generated::bpf_probe_read_user},
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task},
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
@@ -20,7 +20,7 @@ use crate::{
     },
     kernel::{
         Direct, FDT_FD, FDT_MAX_FDS, FILE_INODE, FILE_PRIVATE_DATA, FILES_FDT, INODE_MODE, Probe,
-        Ptr, REGS_ARG1, REGS_ARG2, REGS_NR, Reader, SOCKET_SK, Sock, TASK_FILES, member,
+        Ptr, REGS_ARG1, REGS_ARG2, REGS_NR, Reader, SOCKET_SK, Sock, TASK_FILES, member, read_user,
     },
     maps::{Call, CallKey, IN_FLIGHT, SOCKETS, count},
 };
@@ -228,28 +228,20 @@ fn socket(regs: *const u8) -> Option<Sock<Probe>> {
 fn address(regs: *const u8) -> ([u64; 2], u16) {
     // SAFETY: `struct pt_regs *`.
     let uaddr = unsafe { member::<Direct, u64>(regs, &REGS_ARG2) } as *const u8;
-    let family: u16 = user(uaddr);
-    let port_be: u16 = user(uaddr.wrapping_add(2));
+    let family: u16 = read_user(uaddr);
+    let port_be: u16 = read_user(uaddr.wrapping_add(2));
     match family {
         AF_INET => {
-            let address: u32 = user(uaddr.wrapping_add(4));
+            let address: u32 = read_user(uaddr.wrapping_add(4));
             ([u64::from(address), 0], port_be)
         }
         AF_INET6 => (
-            [user(uaddr.wrapping_add(8)), user(uaddr.wrapping_add(16))],
+            [
+                read_user(uaddr.wrapping_add(8)),
+                read_user(uaddr.wrapping_add(16)),
+            ],
             port_be,
         ),
         _ => ([0; 2], 0),
     }
-}
-
-#[inline(always)]
-fn user<T: Copy + Default>(from: *const u8) -> T {
-    let mut value = T::default();
-    // SAFETY: the helper checks the address, writes as many bytes as there are, and clears them
-    // when it fails.
-    unsafe {
-        bpf_probe_read_user((&raw mut value).cast(), size_of::<T>() as u32, from.cast());
-    }
-    value
 }

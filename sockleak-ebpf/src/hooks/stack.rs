@@ -7,9 +7,12 @@
 use aya_ebpf::{
     EbpfContext, Global, helpers::generated::bpf_get_prandom_u32, programs::tracing::StackIdContext,
 };
-use sockleak_ebpf::{STACK_FAILED, STACKS_ALWAYS, STACKS_NEVER};
+use sockleak_ebpf::{STACK_FAILED, STACKS_ALWAYS, STACKS_NEVER, Site};
 
-use crate::maps::{MARKS, STACKS, SUSPECTS, count};
+use crate::{
+    kernel::top_of_user_stack,
+    maps::{MARKS, SITES, STACKS, SUSPECTS, add, count},
+};
 
 /// When to take stacks: [`STACKS_NEVER`], [`sockleak_ebpf::STACKS_AUTO`] or [`STACKS_ALWAYS`].
 #[unsafe(no_mangle)]
@@ -21,6 +24,7 @@ pub static SAMPLE_MASK: Global<u32> = Global::new(63);
 
 /// `BPF_F_USER_STACK`
 const USER_STACK: u64 = 1 << 8;
+const BPF_NOEXIST: u64 = 1;
 const EEXIST: i32 = 17;
 const EFAULT: i32 = 14;
 
@@ -46,7 +50,7 @@ pub fn wanted(tgid: u32) -> bool {
 #[inline(always)]
 pub fn take<C: EbpfContext + StackIdContext>(ctx: &C) -> u32 {
     match ctx.get_stackid(&STACKS, USER_STACK) {
-        Ok(id) => id as u32 + 1,
+        Ok(id) => site(id as u32),
         Err(error) => {
             // Two stacks with the same hash: the map keeps the first.
             if error == -EEXIST {
@@ -59,4 +63,24 @@ pub fn take<C: EbpfContext + StackIdContext>(ctx: &C) -> u32 {
             STACK_FAILED
         }
     }
+}
+
+#[inline(never)]
+fn site(stack: u32) -> u32 {
+    let site = Site {
+        top: top_of_user_stack(),
+        stack,
+        pad: 0,
+    };
+    if SITES.get_ptr_mut(site).is_none() {
+        // -EEXIST: somebody was faster.
+        let _ = SITES.insert(site, 0, BPF_NOEXIST);
+    }
+    let Some(times) = SITES.get_ptr_mut(site) else {
+        count!(stacks_failed);
+        return STACK_FAILED;
+    };
+    // SAFETY: a live value of the map.
+    unsafe { add(times, 1) }
+    site.id()
 }

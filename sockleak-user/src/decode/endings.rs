@@ -1,9 +1,9 @@
-//! Elements of the endings map.
+//! Keys of the maps of endings and sites.
 
-use sockleak_ebpf::Ending as AbiEnding;
+use sockleak_ebpf::{Ending as AbiEnding, Site as AbiSite};
 
 use super::{DecodeError, exactly, family, peer};
-use crate::model::{Ending, TcpState};
+use crate::model::{Ending, Site, TcpState};
 
 /// Decodes a key of the endings map: the hash by which sockets refer to it, and what it says.
 ///
@@ -19,6 +19,19 @@ pub fn ending(key: &[u8]) -> Result<(u32, Ending), DecodeError> {
         state,
     };
     Ok((key.id(), ending))
+}
+
+/// Decodes a key of the sites map: the hash by which sockets refer to it, and what it says.
+///
+/// # Errors
+/// When the bytes are not a key.
+pub fn site(key: &[u8]) -> Result<(u32, Site), DecodeError> {
+    let key: AbiSite = exactly("site key", key)?;
+    let site = Site {
+        stack: key.stack,
+        top: (key.top != 0).then_some(key.top),
+    };
+    Ok((key.id(), site))
 }
 
 #[cfg(test)]
@@ -55,6 +68,7 @@ mod tests {
         #[test]
         fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
             let _ = ending(&bytes);
+            let _ = site(&bytes);
         }
     }
 }

@@ -47,7 +47,7 @@ pub fn held_socket(bytes: &[u8]) -> Result<HeldSocket, DecodeError> {
             stack: match record.stack {
                 0 => Stack::None,
                 STACK_FAILED => Stack::Failed,
-                id => Stack::Id(id - 1),
+                id => Stack::Id(id),
             },
             ending: record.ending,
         },
@@ -115,7 +115,7 @@ mod tests {
             socket.past,
             Past {
                 tried: false,
-                stack: Stack::Id(7),
+                stack: Stack::Id(8),
                 ending: 0xdead_beef
             }
         );

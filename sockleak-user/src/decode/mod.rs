@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use sockleak_ebpf::{AF_INET, AF_INET6};
 use thiserror::Error;
 
-pub use endings::ending;
+pub use endings::{ending, site};
 pub use event::{Event, EventKind, SearchEvent, event};
 pub use inventory::held_socket;
 pub use maps::{counters, process_counters, process_id};

@@ -70,8 +70,7 @@ impl Origins {
             self.suspects = suspects;
         }
         if self.mode != Stacks::Never {
-            let maps = &self.maps;
-            self.stacks.look_up(tracker.groups(), |id| maps.stack(id));
+            self.stacks.look_up(tracker.groups(), &self.maps);
         }
     }
 

@@ -22,11 +22,12 @@ const FENTRY_PROBE: [&str; 2] = ["bpf_fentry_test1", "tcp_v4_destroy_sock"];
 const ENOTSUPP: i32 = 524;
 
 /// Helpers whose absence changes what is done, without `BPF_FUNC_`.
-const HELPERS: [&str; 8] = [
+const HELPERS: [&str; 9] = [
     "sock_from_file",
     "get_func_ret",
     "get_func_arg",
     "get_current_task_btf",
+    "task_pt_regs",
     "get_attach_cookie",
     "ringbuf_reserve",
     "get_stack",

@@ -11,7 +11,7 @@ mod system;
 
 pub use counters::{Counters, ProcessCounters};
 pub use filter::{Filter, Subject};
-pub use past::{Ending, Past, Stack};
+pub use past::{Ending, Past, Site, Stack};
 pub use ports::{ListedSocket, PortSettings};
 pub use process::{NS_PER_TICK, ProcessId, ProcessInfo};
 pub use search::{Cause, FailureCounters, FailureId, Op, PortOptions, SearchCounters, SearchId};

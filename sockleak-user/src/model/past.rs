@@ -23,8 +23,18 @@ pub enum Stack {
     None,
     /// Asked for, and not given.
     Failed,
-    /// Its key in the map.
+    /// Hash of where it was taken ([`Site`]).
     Id(u32),
+}
+
+/// Where a process created sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Key of the stack in the kernel's map.
+    pub stack: u32,
+    /// What was on top of the user stack: where the function returns to that made the system
+    /// call, if it has no frame of its own. `None` when not known.
+    pub top: Option<u64>,
 }
 
 /// How a connection ended, or an attempt at one.

@@ -225,6 +225,7 @@ impl Attached {
             .is_some_and(|function| function.ret == "bool" || function.ret == "_Bool");
         let one_pass = u32::from(one_pass);
         let log_level = if READS_LOG { log::max_level() as u8 } else { 0 };
+        let task_regs = u32::from(facts.features.helper("task_pt_regs"));
         let (stack_mode, stacks) = options.stacks.numbers();
         let mut loader = EbpfLoader::new();
         for (global, offset) in &offsets {
@@ -234,6 +235,7 @@ impl Attached {
             .override_global(globals::EMIT_EVENTS, &emit, true)
             .override_global(globals::STACK_MODE, &stack_mode, true)
             .override_global(globals::TASK_BTF, &task_btf, true)
+            .override_global(globals::TASK_REGS, &task_regs, true)
             .override_global(globals::SOCKET_FILE_OPS, &socket_file_ops, true)
             .override_global(globals::TABLE_PERTURB, &table_perturb, true)
             .override_global(globals::ONE_PASS, &one_pass, true)
@@ -245,6 +247,7 @@ impl Attached {
             .map_max_entries(maps::FAILURES, options.searches)
             .map_max_entries(maps::ENDINGS, options.searches)
             .map_max_entries(maps::STACKS, stacks)
+            .map_max_entries(maps::SITES, stacks.saturating_mul(2))
             .map_max_entries(
                 maps::EVENTS,
                 if options.events {

@@ -9,11 +9,14 @@ use sockleak_ebpf::names::maps;
 
 use crate::{
     decode,
-    model::{Ending, ProcessId},
+    model::{Ending, ProcessId, Site},
     probe::Attached,
 };
 
 const ENDING: usize = size_of::<sockleak_ebpf::Ending>();
+const SITE: usize = size_of::<sockleak_ebpf::Site>();
+/// More sites than any map of them has.
+const SITE_LIMIT: usize = 1 << 16;
 /// Size of the map of suspects in the object.
 pub const SUSPECTS: usize = 256;
 
@@ -21,6 +24,7 @@ pub const SUSPECTS: usize = 256;
 pub struct Pasts {
     endings: BpfHashMap<MapData, [u8; ENDING], u64>,
     ending_limit: usize,
+    sites: BpfHashMap<MapData, [u8; SITE], u64>,
     stacks: StackTraceMap<MapData>,
     suspects: BpfHashMap<MapData, u32, u32>,
     marks: Array<MapData, u32>,
@@ -53,6 +57,9 @@ impl Pasts {
                 .try_into()
                 .with_context(layout(maps::ENDINGS))?,
             ending_limit: ending_limit as usize,
+            sites: take(maps::SITES)?
+                .try_into()
+                .with_context(layout(maps::SITES))?,
             stacks: take(maps::STACKS)?
                 .try_into()
                 .with_context(layout(maps::STACKS))?,
@@ -103,9 +110,27 @@ impl Pasts {
         }
     }
 
+    /// Where sockets have been created so far, by the hash that sockets refer to; two with the
+    /// same hash are both missing.
+    pub fn sites(&self) -> HashMap<u32, Site> {
+        let mut found = HashMap::new();
+        let mut ambiguous = Vec::new();
+        for key in self.sites.keys().take(SITE_LIMIT).filter_map(Result::ok) {
+            if let Ok((id, site)) = decode::site(&key)
+                && found.insert(id, site).is_some()
+            {
+                ambiguous.push(id);
+            }
+        }
+        for id in ambiguous {
+            found.remove(&id);
+        }
+        found
+    }
+
     /// Instruction pointers of a stack, innermost first; `None` when the map does not have it.
-    pub fn stack(&self, id: u32) -> Option<Vec<u64>> {
-        let trace = self.stacks.get(&id, 0).ok()?;
+    pub fn stack(&self, site: Site) -> Option<Vec<u64>> {
+        let trace = self.stacks.get(&site.stack, 0).ok()?;
         Some(trace.frames().iter().map(|frame| frame.ip).collect())
     }
 
