@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::helper::{Failure, Helper, Remains, describe};
 use super::protocol::{Depth, Question, Reply};
 use super::troubles::Troubles;
-use super::{Answer, Frame, MAX_ADDRESSES, Request, Why};
+use super::{Answer, Frame, MAX_ADDRESSES, Request, Why, call};
 
 /// Helpers that were killed and do not end; with more of them no new one is started.
 const MOST_STUCK: usize = 4;
@@ -178,7 +178,7 @@ impl Desk {
                     };
                     for (frames, address) in reply.frames.iter_mut().zip(&request.addresses) {
                         if frames.is_empty() {
-                            frames.push(Frame::unknown(*address));
+                            frames.push(Frame::unknown(call(*address)));
                         }
                     }
                     // What went wrong earlier explains what is missing now.
@@ -203,7 +203,7 @@ impl Desk {
             frames: request
                 .addresses
                 .iter()
-                .map(|address| vec![Frame::unknown(*address)])
+                .map(|address| vec![Frame::unknown(call(*address))])
                 .collect(),
             why,
         }

@@ -8,6 +8,7 @@ use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 use super::confine;
 use super::known::{Place, Processes};
 use super::modules::{Module, Modules};
+use crate::enrich::symbols::call;
 use crate::enrich::symbols::frame::{self, Base, Frame, Kind};
 use crate::enrich::symbols::protocol::{Depth, Question, Reply};
 use crate::enrich::symbols::why::Why;
@@ -41,11 +42,7 @@ impl Resolver {
             pid: question.pid,
             start_ticks: question.start_ticks,
         };
-        let calls: Vec<u64> = question
-            .addresses
-            .iter()
-            .map(|a| a.saturating_sub(1))
-            .collect();
+        let calls: Vec<u64> = question.addresses.iter().copied().map(call).collect();
         let mut why = None;
         let process = match self.look_at(id, &calls) {
             Ok(process) => process,
@@ -90,28 +87,19 @@ impl Resolver {
             start.is_ok_and(|ticks| id.start_ticks == 0 || ticks == id.start_ticks)
         });
         let known = self.processes.get(id);
-        let Some(process) = process else {
-            return if known.is_empty() {
-                Err(Why::Gone)
-            } else {
-                Ok(None)
-            };
+        let refreshed = match &process {
+            Some(process) => known.refresh(process, calls),
+            None => Ok(()),
         };
-        match known.refresh(&process, calls) {
-            Ok(()) if known.is_empty() => Err(Why::Gone),
-            Ok(()) => Ok(Some(process)),
+        match refreshed {
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                 Err(Why::Denied(e.to_string()))
             }
-            // ESRCH: it ended between two looks.
-            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {
-                if known.is_empty() {
-                    Err(Why::Gone)
-                } else {
-                    Ok(None)
-                }
-            }
-            Err(e) => Err(Why::Unreadable(e.to_string())),
+            // ESRCH: it has ended since.
+            Err(e) if e.raw_os_error() != Some(libc::ESRCH) => Err(Why::Unreadable(e.to_string())),
+            _ if known.is_empty() => Err(Why::Gone),
+            Err(_) => Ok(None),
+            Ok(()) => Ok(process),
         }
     }
 
@@ -127,14 +115,30 @@ impl Resolver {
             Why::add(why, Why::NotMapped);
             return vec![Frame::unknown(address)];
         };
-        if place.mapping.object.is_memory() && depth >= Depth::Symbols {
-            let frame = self.name_compiled(id, process, address, why);
-            // A program that was started from a memfd is mapped like compiled code.
-            if frame.function.is_some() || !place.mapping.object.is_file() {
-                return vec![frame];
+        if !place.mapping.object.is_memory() {
+            return self.name_in_file(process, &place, address, depth, why);
+        }
+        if depth < Depth::Symbols {
+            return vec![Frame {
+                kind: Kind::Jit,
+                ..Frame::unknown(address)
+            }];
+        }
+        let mut reason = None;
+        let frame = self.name_compiled(id, process, address, &mut reason);
+        let mut frames = vec![frame];
+        if reason.is_some() && place.mapping.object.is_file() {
+            // It may be a program or library that was loaded from a memfd.
+            let mut other = None;
+            let found = self.name_in_file(process, &place, address, depth, &mut other);
+            if found.iter().any(|frame| frame.counted_from != Base::File) {
+                (frames, reason) = (found, other);
             }
         }
-        self.name_in_file(process, &place, address, depth, why)
+        if let Some(reason) = reason {
+            Why::add(why, reason);
+        }
+        frames
     }
 
     fn name_compiled(
