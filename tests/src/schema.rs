@@ -11,7 +11,7 @@ use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
 
 /// Kind of an object and the text of its schema.
-pub const SCHEMAS: [(&str, &str); 11] = [
+pub const SCHEMAS: [(&str, &str); 14] = [
     ("snapshot", include_str!("../../docs/schema/snapshot.json")),
     ("ports", include_str!("../../docs/schema/ports.json")),
     ("probes", include_str!("../../docs/schema/probes.json")),
@@ -23,6 +23,12 @@ pub const SCHEMAS: [(&str, &str); 11] = [
     ("leak", include_str!("../../docs/schema/leak.json")),
     ("event", include_str!("../../docs/schema/event.json")),
     ("end", include_str!("../../docs/schema/end.json")),
+    (
+        "recording",
+        include_str!("../../docs/schema/recording.json"),
+    ),
+    ("gap", include_str!("../../docs/schema/gap.json")),
+    ("cut", include_str!("../../docs/schema/cut.json")),
 ];
 
 /// What the schemas share.

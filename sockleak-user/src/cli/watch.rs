@@ -239,7 +239,7 @@ fn passes(filter: &Filter, event: &Event) -> bool {
 fn report(event: Event, visible: VisibleCalls) -> EventReport {
     let is_connect = event.kind == EventKind::Connect;
     EventReport {
-        event: event.kind.name(),
+        event: event.kind.name().into(),
         pid: event.pid,
         tid: event.tid,
         comm: event.comm,

@@ -2,13 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sockleak_ebpf::LATENCY_BUCKETS;
 
 use super::{Family, ProcessId};
 
 /// What a process asked the kernel for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Op {
     /// connect(), also sendto() with MSG_FASTOPEN.
@@ -34,7 +34,7 @@ impl Op {
 }
 
 /// Why connect(), bind() or listen() failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// No port of the namespace's range was usable.
@@ -55,7 +55,8 @@ pub enum Cause {
     PortConflict,
     /// The address belongs to no interface.
     AddressNotLocal,
-    /// None of these.
+    /// None of these; also one that this version does not know.
+    #[serde(other)]
     Other,
 }
 

@@ -2,7 +2,7 @@
 
 mod columns;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod json;
 mod page;
 mod plain;

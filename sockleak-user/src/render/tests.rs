@@ -88,6 +88,9 @@ fn ordinary_reports_fit_into_80_columns() {
         "end_leaks",
         "end_healthy",
         "end_losses",
+        "recording",
+        "recording_gap",
+        "recording_cut",
     ];
     let mut seen = 0;
     for (name, report) in fixtures::all() {
@@ -221,6 +224,21 @@ fn poisoned(text: &str) -> Vec<Report> {
                 body.processes
                     .iter_mut()
                     .for_each(|process| poison(&mut process.held.comm));
+            }
+            Body::Recording(body) => {
+                poison(&mut body.sockleak);
+                poison(&mut body.host);
+                poison(&mut body.kernel);
+                poison(&mut body.machine);
+                body.command.iter_mut().for_each(poison);
+            }
+            Body::Gap(body) => {
+                poison(&mut body.since);
+                poison(&mut body.reason);
+            }
+            Body::Cut(body) => {
+                poison(&mut body.reason);
+                body.until.iter_mut().for_each(poison);
             }
         }
         poison(&mut report.ts);

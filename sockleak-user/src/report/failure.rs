@@ -1,12 +1,14 @@
 //! Failed connect(), bind() and listen(): who, why, and who has the ports.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::Holder;
 use crate::model::{Cause, Op};
 
 /// Equal failures of one process, folded.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct FailureReport {
     /// What was called.
     pub op: Op,
@@ -33,7 +35,7 @@ pub struct FailureReport {
     /// `None` for any.
     pub port: Option<u16>,
     /// Options of the socket that bear on ports, by name.
-    pub options: Vec<&'static str>,
+    pub options: Vec<Cow<'static, str>>,
     /// Range that was searched, both ends included.
     pub range: Option<[u16; 2]>,
     /// Time in the port search, ns; the mean of those measured.
@@ -57,7 +59,7 @@ pub struct FailureReport {
 }
 
 /// A process that connects to a destination.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Caller {
     /// Its pid.
     pub pid: u32,
@@ -71,7 +73,7 @@ pub struct Caller {
 }
 
 /// Ports of a range by what makes them unusable towards a destination.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct PortBreakdown {
     /// Held by connections.
     pub connected: u64,
@@ -88,7 +90,7 @@ pub struct PortBreakdown {
 }
 
 /// How often something happened, by call; `None` where it is not visible.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct OpCounts {
     /// connect().
     pub connect: Option<u64>,
@@ -109,7 +111,7 @@ impl OpCounts {
 }
 
 /// Failures of one kind since attach, over all processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct CauseCount {
     /// What was called.
     pub op: Op,

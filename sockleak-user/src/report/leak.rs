@@ -1,9 +1,9 @@
 //! The leak report: who never gives sockets back.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Class of leaked sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeakClass {
     /// CLOSED without a local port.
@@ -15,7 +15,7 @@ pub enum LeakClass {
 }
 
 /// What had happened to the sockets before they were forgotten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum After {
     /// Nothing since socket().
@@ -36,12 +36,13 @@ pub enum After {
     PeerClosed,
     /// bind() and nothing since.
     BoundOnly,
-    /// Not observed.
+    /// Not observed; also one that this version does not know.
+    #[serde(other)]
     Unknown,
 }
 
 /// The limit that a leak will reach first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitName {
     /// RLIMIT_NOFILE of the process.
@@ -55,7 +56,7 @@ pub enum LimitName {
 }
 
 /// A limit and when it will be reached at the present rate.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Limit {
     /// Which limit.
     pub name: LimitName,
@@ -68,7 +69,7 @@ pub struct Limit {
 }
 
 /// A process that holds leaked sockets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Holder {
     /// Its pid.
     pub pid: u32,
@@ -100,7 +101,7 @@ pub struct LeakOrigin {
 }
 
 /// A group of leaked sockets of one creator.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Leak {
     /// Process that created them (or holds them, when the creation was not seen).
     pub pid: u32,

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Every way in which an observation can be lost, counted since attach. All zero in a good run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+// What a recording of an earlier version did not count.
+#[serde(default)]
 pub struct Loss {
     /// Sockets not recorded: map full.
     pub sockets_full: u64,
@@ -59,7 +61,7 @@ impl Loss {
 }
 
 /// What sockleak itself has cost so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct SelfCost {
     /// User and system CPU time of this process since start, ns.
     pub cpu_ns: u64,

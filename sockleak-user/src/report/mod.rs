@@ -8,6 +8,8 @@ mod leak;
 mod loss;
 mod ports;
 mod probes;
+mod read;
+mod recording;
 mod search;
 mod snapshot;
 mod time;
@@ -24,6 +26,8 @@ pub use ports::{
     OutsideHolderReport, OutsideReport, PortHolderReport, TowardsReport,
 };
 pub use probes::{HookReport, ProbesReport, ProblemReport};
+pub use read::NotAReport;
+pub use recording::{CutReport, GapReport, RecordingReport};
 pub use search::{HotLoop, PressureReport, SearchReport};
 pub use snapshot::{
     PortsReport, ProcessReport, SnapshotReport, SocketReport, SockstatReport, Unattributed,
@@ -106,6 +110,12 @@ pub enum Body {
     Event(EventReport),
     /// `watch` is over.
     End(Box<EndReport>),
+    /// A recording begins.
+    Recording(RecordingReport),
+    /// Lines are missing in a recording.
+    Gap(GapReport),
+    /// A recording has no end.
+    Cut(CutReport),
 }
 
 impl Body {
@@ -123,6 +133,9 @@ impl Body {
             Self::Leak(_) => "leak",
             Self::Event(_) => "event",
             Self::End(_) => "end",
+            Self::Recording(_) => "recording",
+            Self::Gap(_) => "gap",
+            Self::Cut(_) => "cut",
         }
     }
 }

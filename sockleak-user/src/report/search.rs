@@ -1,12 +1,12 @@
 //! What the search for ports costs, by whom and for what.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Holder;
 use crate::model::Op;
 
 /// Port searches of one process towards one destination, or for bind() or listen().
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct SearchReport {
     /// Who.
     pub pid: u32,
@@ -54,7 +54,7 @@ pub struct SearchReport {
 }
 
 /// A process that spends real CPU time in the port search.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct HotLoop {
     /// The figures.
     #[serde(flatten)]
@@ -68,7 +68,7 @@ pub struct HotLoop {
 }
 
 /// A warning before the first error: ports towards a destination get scarce.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct PressureReport {
     /// Network namespace.
     pub netns: u32,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Family, SocketClass};
 
@@ -35,7 +35,7 @@ pub struct SnapshotReport {
 }
 
 /// The TCP line of /proc/net/sockstat. `alloc`, `orphan` and `mem_pages` are host-wide.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct SockstatReport {
     /// Allocated TCP sockets, host-wide.
     pub alloc: u64,
@@ -50,7 +50,7 @@ pub struct SockstatReport {
 }
 
 /// Allocated sockets that no descriptor refers to, by kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Unattributed {
     /// Established connections that wait in a listener's accept queue.
     pub accept_queue: u64,
@@ -63,7 +63,7 @@ pub struct Unattributed {
     /// file; `None` when it was not asked.
     pub hidden: Option<u64>,
     /// The first of the hidden ones: state, addresses, network namespace.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hidden_examples: Vec<String>,
     /// The rest: CLOSED sockets of the kinds that `hidden` has when they are not CLOSED, or
     /// change during the look. Negative when sockets came and went.
@@ -71,7 +71,7 @@ pub struct Unattributed {
 }
 
 /// One process's TCP sockets. Class counts are of distinct sockets it has descriptors for.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct ProcessReport {
     /// Process id.
     pub pid: u32,
@@ -109,12 +109,16 @@ pub struct ProcessReport {
     pub fd_limit: Option<u64>,
     /// Of the sockets held here, how many each other process created, by pid; empty when it
     /// created all of them or the creation was not seen.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "super::read::by_pid",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub created_by: BTreeMap<u32, u64>,
 }
 
 /// Port use of one network namespace. Port counts are of distinct ports inside the range.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct PortsReport {
     /// Inode number of the namespace.
     pub netns: u32,

@@ -1,8 +1,8 @@
 //! The lines of `watch`.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     CauseCount, FailureReport, HotLoop, Leak, Loss, OpCounts, PortsReport, PressureReport,
@@ -10,7 +10,7 @@ use super::{
 };
 
 /// First line: what is attached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct StartReport {
     /// Kernel release.
     pub kernel: String,
@@ -25,7 +25,7 @@ pub struct StartReport {
 }
 
 /// A logical hook and who serves it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct HookState {
     /// `fentry`, `kprobe`, `tracepoint`, or `None`.
     pub backend: Option<String>,
@@ -36,7 +36,7 @@ pub struct HookState {
 }
 
 /// One interval.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct IntervalReport {
     /// Length of the interval, seconds.
     pub interval_s: f64,
@@ -72,7 +72,7 @@ pub struct IntervalReport {
 }
 
 /// A process in an interval.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct IntervalProcess {
     /// Holdings as in `snapshot`.
     #[serde(flatten)]
@@ -90,10 +90,10 @@ pub struct IntervalProcess {
 }
 
 /// One event, with `--events`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct EventReport {
     /// `alloc`, `accept`, `destroy`, `release`, `connect` or `bind`.
-    pub event: &'static str,
+    pub event: Cow<'static, str>,
     /// Process it happened in; for `destroy` whoever ran, often unrelated.
     pub pid: u32,
     /// Thread.
@@ -115,7 +115,7 @@ pub struct EventReport {
 }
 
 /// What a port search came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct SearchOutcome {
     /// Why it failed, by name; `None` when it did not.
     pub errno: Option<String>,
@@ -132,7 +132,7 @@ pub struct SearchOutcome {
 }
 
 /// Last line.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct EndReport {
     /// Seconds watched.
     pub duration_s: f64,

@@ -13,7 +13,7 @@ pub fn put(page: &mut Page, time: &str, event: &EventReport) {
         page,
         &[
             (12, Align::Left, text(time)),
-            (7, Align::Left, text(event.event)),
+            (7, Align::Left, text(&event.event)),
             (7, Align::Right, number(event.pid.into())),
             (7, Align::Right, number(event.tid.into())),
             (15, Align::Left, text(&event.comm)),

@@ -11,6 +11,7 @@ mod ports;
 mod pressure;
 mod probes;
 mod processes;
+mod recording;
 mod search;
 mod snapshot;
 mod start;
@@ -57,6 +58,9 @@ impl Renderer for Plain {
             Body::Leak(body) => leak::put(&mut page, body),
             Body::Event(body) => event::put(&mut page, clock(&report.ts), body),
             Body::End(body) => end::put(&mut page, body),
+            Body::Recording(body) => recording::put(&mut page, &report.ts, body),
+            Body::Gap(body) => recording::put_gap(&mut page, &report.ts, body),
+            Body::Cut(body) => recording::put_cut(&mut page, &report.ts, body),
         }
         page.write_to(out)
     }

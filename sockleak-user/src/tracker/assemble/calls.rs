@@ -1,6 +1,9 @@
 //! Reports about connect(), bind() and listen().
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use crate::model::{Counters, FailureId, Op, PortOptions, ProcessId, ProcessInfo, SearchId};
 use crate::report::{
@@ -365,14 +368,14 @@ fn source(failure: &Failure) -> Option<String> {
     Some(SocketAddr::new(ip, failure.port.unwrap_or(0)).to_string())
 }
 
-fn options(options: PortOptions) -> Vec<&'static str> {
+fn options(options: PortOptions) -> Vec<Cow<'static, str>> {
     [
         (options.reuse_addr, "SO_REUSEADDR"),
         (options.reuse_port, "SO_REUSEPORT"),
         (options.no_port, "IP_BIND_ADDRESS_NO_PORT"),
     ]
     .into_iter()
-    .filter_map(|(is_set, name)| is_set.then_some(name))
+    .filter_map(|(is_set, name)| is_set.then_some(name.into()))
     .collect()
 }
 
