@@ -12,6 +12,7 @@ pub mod demo;
 pub mod engine;
 pub mod enrich;
 pub mod kernel;
+pub mod mask;
 pub mod model;
 pub mod probe;
 pub mod render;

@@ -1,6 +1,7 @@
 //! What can be typed. What it means is in [`super::config`].
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -14,6 +15,7 @@ Examples:
   sudo sockleak snapshot              one look, also at what leaked long ago
   sudo sockleak ports --to 10.0.0.5:6379   room left towards one destination
   sudo sockleak probes                what this kernel allows
+  sockleak report FILE                what watch --record FILE has seen
   sudo sockleak demo bound-leak       reproduce an incident and its report
 
 Exit status:
@@ -26,7 +28,8 @@ Examples:
   sudo sockleak watch --json -d 10 > FILE     ten seconds, an object per line
   sudo sockleak watch --comm java --older 5m  what java left idle for 5 minutes
   sudo sockleak watch --netns 4684 -6         IPv6 where process 4684 lives
-  sudo sockleak watch --events | grep alloc   one line per event";
+  sudo sockleak watch --events | grep alloc   one line per event
+  sudo sockleak watch --record FILE           keep all of it for sockleak report";
 
 const SNAPSHOT_EXAMPLES: &str = "\
 Examples:
@@ -41,6 +44,14 @@ Examples:
   sudo sockleak ports --to 10.0.0.5:6379      room left towards one destination
   sudo sockleak ports --netns 4684            where process 4684 lives
   sudo sockleak ports --json | jq '.outside'  ports in use outside of the range";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  sockleak report FILE                   the last reports, as watch printed them
+  sockleak report FILE --html OUT.html   a page to look at and to attach
+  sockleak report FILE --json            all lines of watch --json
+  sockleak report FILE --folded | flamegraph.pl > leaks.svg
+  sockleak report FILE --mask --html OUT.html   without addresses, to be shared";
 
 const PROBES_EXAMPLES: &str = "\
 Examples:
@@ -76,6 +87,8 @@ pub enum Command {
     Snapshot(SnapshotArgs),
     /// Show who holds the local ports, and what room is left.
     Ports(PortsArgs),
+    /// Show the reports of a recording, on any machine, without privileges.
+    Report(ReportArgs),
     /// Show what this kernel allows, and how to allow more.
     Probes(ProbesArgs),
     /// Reproduce an incident and show what is said about it.
@@ -132,6 +145,10 @@ pub struct WatchArgs {
     /// Sockets recorded at a time; by default twice those there are, at least 262144.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub max_sockets: Option<u32>,
+
+    /// Record everything in a new file, for `sockleak report`.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub record: Option<PathBuf>,
 
     /// Plain tables.
     #[arg(long, conflicts_with = "json", help_heading = "Output")]
@@ -198,6 +215,26 @@ pub struct PortsArgs {
     /// Use /proc, socket attributes and sock_diag only.
     #[arg(long)]
     pub no_bpf: bool,
+
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `sockleak report`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = REPORT_EXAMPLES)]
+pub struct ReportArgs {
+    /// What `watch --record` wrote; - reads standard input.
+    pub file: PathBuf,
+
+    /// Hide addresses behind names such as ip-1, the same everywhere.
+    #[arg(long)]
+    pub mask: bool,
+
+    /// Folded stacks of leaked sockets, for flame graph tools.
+    #[arg(long, conflicts_with = "json", help_heading = "Output")]
+    pub folded: bool,
 
     /// How to print.
     #[command(flatten)]

@@ -39,6 +39,8 @@ pub struct WatchConfig {
     pub events: bool,
     /// Sockets recorded at a time; `None` follows the number there are.
     pub max_sockets: Option<u32>,
+    /// File to be made, with everything in it.
+    pub record: Option<PathBuf>,
     /// How to print.
     pub format: Format,
 }
@@ -59,6 +61,7 @@ impl WatchConfig {
             stacks: stacks(args.stacks),
             events: args.events,
             max_sockets: args.max_sockets,
+            record: args.record.clone(),
             format: format(&args.output),
         })
     }

@@ -7,10 +7,12 @@ pub mod demo;
 pub mod duration;
 pub mod exit;
 mod logging;
+mod output;
 pub mod ports;
 mod prepare;
 pub mod printer;
 pub mod probes;
+pub mod report;
 pub mod snapshot;
 pub mod watch;
 
@@ -55,6 +57,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Watch(args) => watch::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Ports(args) => ports::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Demo(args) => demo::run(&args),
     }
 }

@@ -64,7 +64,11 @@ impl Printer {
     }
 }
 
-fn check(result: io::Result<()>) -> anyhow::Result<()> {
+/// Gives an error of standard output its exit status.
+///
+/// # Errors
+/// [`Failure::ReaderGone`] when the reader has closed the pipe.
+pub fn check(result: io::Result<()>) -> anyhow::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::ReaderGone.into()),
         other => other.context("cannot write to standard output"),

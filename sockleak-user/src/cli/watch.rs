@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     args::WatchArgs,
     config::WatchConfig,
+    output::Output,
     prepare::{explain, prepare},
     printer::{Format, Printer},
 };
@@ -20,7 +21,7 @@ use crate::{
     decode::{self, Event, EventKind},
     engine::{Sampled, Session, Settings, timestamp},
     model::{Filter, Subject},
-    report::{Body, EventReport, Report, SearchOutcome, errno_name},
+    report::{Body, EventReport, HotLoop, Report, SearchOutcome, errno_name},
     source::ring::RECORD,
     tracker::VisibleCalls,
 };
@@ -49,11 +50,21 @@ pub fn run(args: &WatchArgs) -> Result<()> {
         // Before anything is attached, so that no signal can end the process half way.
         let stop = Stop::new()?;
         let now = listen(SignalKind::user_defined1())?;
-        let (session, start, events) =
-            Session::start(&facts, &plan, settings).map_err(|error| explain(&facts, error))?;
-        let mut printer = Printer::stdout(config.format);
-        printer.print(&Report::new(timestamp(), Body::Start(start)))?;
-        follow(session, events, &config, stop, now, &mut printer).await
+        // A file that may grow no further (RLIMIT_FSIZE) is an error of the write, not our end.
+        let _too_large = listen(SignalKind::from_raw(libc::SIGXFSZ))?;
+        let printer = Printer::stdout(config.format);
+        let mut output = Output::new(printer, config.record.as_deref())?;
+        let (session, start, events) = match Session::start(&facts, &plan, settings) {
+            Ok(started) => started,
+            Err(error) => {
+                output.discard();
+                return Err(explain(&facts, error));
+            }
+        };
+        output.emit(&Report::new(timestamp(), Body::Start(start)))?;
+        let result = follow(session, events, &config, stop, now, &mut output).await;
+        output.finish(config.format)?;
+        result
     })
 }
 
@@ -89,7 +100,7 @@ async fn follow(
     config: &WatchConfig,
     mut stop: Stop,
     mut now: Signal,
-    printer: &mut Printer,
+    output: &mut Output,
 ) -> Result<()> {
     let began = Instant::now();
     let mut explained = Explained::default();
@@ -100,37 +111,40 @@ async fn follow(
         tokio::select! {
             () = stop.wait() => break,
             () = until(config.duration.map(|duration| began + duration)) => break,
-            _ = ticks.tick() => report_interval(&mut session, config, printer, &mut explained)?,
+            _ = ticks.tick() => report_interval(&mut session, config, output, &mut explained)?,
             // As with dd: a report at once, with a look at every descriptor whatever it costs.
             _ = now.recv() => {
                 session.demand_inventory();
-                report_interval(&mut session, config, printer, &mut explained)?;
+                report_interval(&mut session, config, output, &mut explained)?;
             }
             Some(batch) = next(&mut events) => {
-                print_events(&batch, config, session.visible(), printer)?;
+                print_events(&batch, config, session.visible(), output)?;
             },
         }
     }
     let end = session.finish()?;
     if let Some(events) = &mut events {
         while let Ok(batch) = events.try_recv() {
-            print_events(&batch, config, session.visible(), printer)?;
+            print_events(&batch, config, session.visible(), output)?;
         }
         let rest = session.take_last_events();
-        print_events(&rest, config, session.visible(), printer)?;
+        print_events(&rest, config, session.visible(), output)?;
     }
-    if config.format == Format::Json {
-        for leak in &end.leaks {
-            printer.print(&Report::new(timestamp(), Body::Leak(leak.clone())))?;
+    output.begin_end();
+    for leak in &end.leaks {
+        let report = Report::new(timestamp(), Body::Leak(leak.clone()));
+        output.record(&report);
+        if config.format == Format::Json {
+            output.print(&report)?;
         }
     }
-    printer.print(&Report::new(timestamp(), Body::End(Box::new(end))))
+    output.emit(&Report::new(timestamp(), Body::End(Box::new(end))))
 }
 
 fn report_interval(
     session: &mut Session,
     config: &WatchConfig,
-    printer: &mut Printer,
+    output: &mut Output,
     explained: &mut Explained,
 ) -> Result<()> {
     let Sampled {
@@ -140,37 +154,36 @@ fn report_interval(
         pressures,
         leaks,
     } = session.sample()?;
-    let mut print = |body| printer.print(&Report::new(timestamp(), body));
-    print(Body::Interval(interval))?;
-    // Programs get every kind; people the most frequent ones, and the number of all above.
-    let shown = match config.format {
-        Format::Json => usize::MAX,
-        Format::Plain { .. } => config.top,
-    };
-    let mut brief = |subject: String, remedy: &mut Vec<String>| {
-        if config.format != Format::Json && !explained.first_time(subject) {
-            remedy.clear();
+    output.emit(&Report::new(timestamp(), Body::Interval(interval)))?;
+    // Programs get every kind; people the most frequent ones, and the number of all above. The
+    // recording has what programs get.
+    let for_programs = config.format == Format::Json;
+    let shown = if for_programs { usize::MAX } else { config.top };
+    let mut print = |output: &mut Output, mut report: Report| {
+        output.record(&report);
+        if !for_programs && !explained.first_time(&report.body) {
+            Explained::shorten(&mut report.body);
         }
+        output.print(&report)
     };
-    for mut failure in failures.into_iter().take(shown) {
-        let subject = format!("{} {:?} {:?}", failure.pid, failure.op, failure.cause);
-        brief(subject, &mut failure.remedy);
-        print(Body::Failure(failure))?;
+    for (n, failure) in failures.into_iter().enumerate() {
+        let report = Report::new(timestamp(), Body::Failure(failure));
+        if n < shown {
+            print(output, report)?;
+        } else {
+            output.record(&report);
+        }
     }
-    for mut hot in hot_loops.into_iter().take(config.top) {
-        let search = &hot.search;
-        let subject = format!("{} {:?} {:?} hot", search.pid, search.op, search.dst);
-        brief(subject, &mut hot.remedy);
-        print(Body::HotLoop(hot))?;
+    for hot in hot_loops.into_iter().take(config.top) {
+        print(output, Report::new(timestamp(), Body::HotLoop(hot)))?;
     }
-    for mut pressure in pressures.into_iter().take(config.top) {
-        let subject = format!("{} {} soon", pressure.netns, pressure.dst);
-        brief(subject, &mut pressure.remedy);
-        print(Body::Pressure(pressure))?;
+    for pressure in pressures.into_iter().take(config.top) {
+        print(output, Report::new(timestamp(), Body::Pressure(pressure)))?;
     }
     for leak in leaks.into_iter().take(config.top) {
-        print(Body::Leak(leak))?;
+        output.emit(&Report::new(timestamp(), Body::Leak(leak)))?;
     }
+    output.interval_is_over();
     Ok(())
 }
 
@@ -183,11 +196,30 @@ impl Explained {
     /// Whatever comes after so many is told again.
     const MOST: usize = 1024;
 
-    fn first_time(&mut self, subject: String) -> bool {
+    fn first_time(&mut self, body: &Body) -> bool {
+        let subject = match body {
+            Body::Failure(failure) => {
+                format!("{} {:?} {:?}", failure.pid, failure.op, failure.cause)
+            }
+            Body::HotLoop(HotLoop { search, .. }) => {
+                format!("{} {:?} {:?} hot", search.pid, search.op, search.dst)
+            }
+            Body::Pressure(pressure) => format!("{} {} soon", pressure.netns, pressure.dst),
+            _ => return true,
+        };
         if self.0.len() >= Self::MOST {
             self.0.clear();
         }
         self.0.insert(subject)
+    }
+
+    fn shorten(body: &mut Body) {
+        match body {
+            Body::Failure(failure) => failure.remedy.clear(),
+            Body::HotLoop(hot) => hot.remedy.clear(),
+            Body::Pressure(pressure) => pressure.remedy.clear(),
+            _ => {}
+        }
     }
 }
 
@@ -209,12 +241,12 @@ fn print_events(
     batch: &Bytes,
     config: &WatchConfig,
     visible: VisibleCalls,
-    printer: &mut Printer,
+    output: &mut Output,
 ) -> Result<()> {
     for record in batch.chunks(RECORD) {
         match decode::event(record) {
             Ok(event) if passes(&config.filter, &event) => {
-                printer.print(&Report::new(
+                output.emit(&Report::new(
                     timestamp(),
                     Body::Event(report(event, visible)),
                 ))?;

@@ -25,6 +25,15 @@ impl Renderer for Json {
     }
 }
 
+/// A string of JSON, as it is in such a line.
+pub fn quoted(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, Escaping);
+    // Memory can be written to, and all that is written is UTF-8.
+    let _ = text.serialize(&mut serializer);
+    String::from_utf8(out).unwrap_or_default()
+}
+
 /// Compact output that also escapes what serde_json leaves raw (DEL, C1, bidirectional and
 /// zero-width characters): somebody will `cat` the file on a terminal.
 struct Escaping;

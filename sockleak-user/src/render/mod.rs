@@ -3,9 +3,12 @@
 mod columns;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod folded;
+#[cfg(test)]
+pub(crate) mod histories;
 mod json;
 mod page;
-mod plain;
+pub mod plain;
 #[cfg(test)]
 mod tests;
 pub(crate) mod units;
@@ -14,7 +17,7 @@ use std::io::{self, Write};
 
 use crate::report::Report;
 
-pub use json::Json;
+pub use json::{Json, quoted};
 pub use plain::Plain;
 
 /// One way of printing reports.

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::fixtures::{self, HOSTILE};
-use super::{Json, Plain, Renderer};
+use super::{Json, Plain, Renderer, folded, histories, plain};
+use crate::report::history::History;
 use crate::report::*;
 use crate::sanitize::is_harmless;
 
@@ -44,6 +45,33 @@ fn json() {
         .map(|(_, report)| rendered(&Json, report))
         .collect();
     golden("all_json", lines);
+}
+
+#[test]
+fn histories() {
+    for (name, history) in histories_all() {
+        let mut out = Vec::new();
+        plain::history(&history, false, &mut out).expect("memory is enough");
+        let text = String::from_utf8(out).expect("text is UTF-8");
+        for line in text.lines() {
+            let width = unicode_width::UnicodeWidthStr::width(line);
+            assert!(width <= 80, "{name}: {width} columns: {line}");
+        }
+        golden(&format!("history_{name}"), text);
+        let mut out = Vec::new();
+        folded::write(&history, &mut out).expect("memory is enough");
+        let text = String::from_utf8(out).expect("text is UTF-8");
+        golden(&format!("history_{name}_folded"), text);
+    }
+}
+
+fn histories_all() -> [(&'static str, History); 4] {
+    [
+        ("whole", histories::whole()),
+        ("killed", histories::killed()),
+        ("healthy", histories::healthy()),
+        ("nothing", histories::nothing()),
+    ]
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! are not. Unknown values are `None` (JSON `null`), never 0. Strings are already printable.
 
 mod failure;
+pub mod history;
 mod leak;
 mod loss;
 mod ports;
@@ -26,7 +27,7 @@ pub use ports::{
     OutsideHolderReport, OutsideReport, PortHolderReport, TowardsReport,
 };
 pub use probes::{HookReport, ProbesReport, ProblemReport};
-pub use read::NotAReport;
+pub use read::{Head, NotAReport};
 pub use recording::{CutReport, GapReport, RecordingReport};
 pub use search::{HotLoop, PressureReport, SearchReport};
 pub use snapshot::{

@@ -30,12 +30,25 @@ pub enum NotAReport {
 
 /// What every report begins with.
 #[derive(Debug, Deserialize)]
-struct Head<'a> {
+pub struct Head<'a> {
+    /// Its kind.
     #[serde(borrow)]
-    r#type: Cow<'a, str>,
-    schema: u32,
+    pub r#type: Cow<'a, str>,
+    /// Version of its layout.
+    pub schema: u32,
+    /// When it was made, RFC 3339 in UTC.
     #[serde(borrow)]
-    ts: Cow<'a, str>,
+    pub ts: Cow<'a, str>,
+}
+
+impl<'a> Head<'a> {
+    /// That of a line, whatever else is in it.
+    ///
+    /// # Errors
+    /// When the line is no object with these members.
+    pub fn of(line: &'a str) -> Result<Self, NotAReport> {
+        serde_json::from_str(line).map_err(NotAReport::Malformed)
+    }
 }
 
 impl Report {
@@ -45,7 +58,7 @@ impl Report {
     /// # Errors
     /// When it is not one of `watch` or of a recording.
     pub fn from_json(line: &str) -> Result<Self, NotAReport> {
-        let head: Head<'_> = serde_json::from_str(line).map_err(NotAReport::Malformed)?;
+        let head = Head::of(line)?;
         if head.schema != SCHEMA {
             return Err(NotAReport::Schema(head.schema));
         }

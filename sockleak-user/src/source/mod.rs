@@ -6,6 +6,7 @@ pub mod limits;
 pub mod netns;
 pub mod pasts;
 pub mod pid_dir;
+pub mod recording;
 pub mod ring;
 pub mod sock_diag;
 pub mod sockstat;

@@ -4,28 +4,17 @@ use super::super::page::{Page, Style};
 use super::super::units::{count, counted, duration, per_second, signed};
 use super::snapshot::kinds_text;
 use super::{TEXT, failure, leak, loss, ports, pressure, processes, search};
-use crate::report::EndReport;
+use crate::report::{EndReport, IntervalProcess, Leak};
 
 pub fn put(page: &mut Page, end: &EndReport) {
-    page.end_line();
-    if end.leaks.is_empty() {
-        let text = "none found";
-        page.labelled(0, "leaks", TEXT, Style::Strong, text);
-    } else {
-        let text = format!("{}, worst first", count(end.leaks.len() as u64));
-        page.labelled(0, "leaks", TEXT, Style::Strong, &text);
-        for found in &end.leaks {
-            page.end_line();
-            leak::put(page, found);
-        }
-    }
+    put_leaks(page, &end.leaks, "worst first");
     failure::put_all(page, end);
     search::put_all(page, end);
     for found in &end.pressures {
         page.end_line();
         pressure::put(page, found);
     }
-    put_processes(page, end);
+    put_processes(page, &end.processes);
     ports::put(page, &end.ports);
 
     page.end_line();
@@ -47,10 +36,25 @@ pub fn put(page: &mut Page, end: &EndReport) {
     loss::put_cost(page, &end.self_cost, Some(end.duration_s));
 }
 
+/// The leak report.
+pub fn put_leaks(page: &mut Page, leaks: &[Leak], what: &str) {
+    page.end_line();
+    if leaks.is_empty() {
+        let text = "none found";
+        page.labelled(0, "leaks", TEXT, Style::Strong, text);
+    } else {
+        let text = format!("{}, {what}", count(leaks.len() as u64));
+        page.labelled(0, "leaks", TEXT, Style::Strong, &text);
+        for found in leaks {
+            page.end_line();
+            leak::put(page, found);
+        }
+    }
+}
+
 /// Those that hold sockets; of the others the totals tell.
-fn put_processes(page: &mut Page, end: &EndReport) {
-    let holders = end
-        .processes
+pub fn put_processes(page: &mut Page, processes: &[IntervalProcess]) {
+    let holders = processes
         .iter()
         .map(|process| &process.held)
         .filter(|held| held.total > 0);

@@ -66,23 +66,48 @@ pub fn put_counts(page: &mut Page, failed: &OpCounts, unlisted: u64) {
 
 /// The failure report of the last words.
 pub fn put_all(page: &mut Page, end: &EndReport) {
+    put_found(
+        page,
+        &Failed {
+            counts: &end.failed,
+            unlisted: end.failed_unlisted,
+            failures: &end.failures,
+            causes: &end.failures_by_cause,
+        },
+    );
+}
+
+/// Failures of a whole run.
+pub struct Failed<'a> {
+    /// How many, host-wide.
+    pub counts: &'a OpCounts,
+    /// Of those, in no line.
+    pub unlisted: u64,
+    /// Each kind, most frequent first.
+    pub failures: &'a [FailureReport],
+    /// Their sums.
+    pub causes: &'a [CauseCount],
+}
+
+/// The failure report.
+pub fn put_found(page: &mut Page, end: &Failed<'_>) {
     page.end_line();
-    if end.failed == OpCounts::default() {
+    if *end.counts == OpCounts::default() {
         let text = "not visible: no hook";
         page.labelled(0, "failed", LABEL, Style::Warn, text);
         return;
     }
-    let unseen = by_call(&end.failed, |count| count.is_none().then_some(()));
+    let unseen = by_call(end.counts, |count| count.is_none().then_some(()));
     let unseen: Vec<_> = unseen.into_iter().map(|(name, ())| name).collect();
-    if end.failed.total() == 0 {
+    if end.counts.total() == 0 {
         page.labelled(0, "failed", LABEL, Style::Strong, "no call");
     }
-    put_counts(page, &end.failed, end.failed_unlisted);
+    put_counts(page, end.counts, end.unlisted);
     if !unseen.is_empty() {
         let text = format!("{} not visible: no hook", unseen.join(", "));
         page.labelled(0, "", LABEL, Style::Warn, &text);
     }
-    if end.failed.total() > 0 && end.failures.is_empty() {
+    if end.counts.total() > 0 && end.failures.is_empty() {
         let text = "none of what is to be shown";
         page.labelled(0, "", LABEL, Style::Normal, text);
     }
@@ -108,7 +133,7 @@ pub fn put_all(page: &mut Page, end: &EndReport) {
     }
     if !end.failures.is_empty() {
         page.end_line();
-        put_causes(page, &end.failures_by_cause);
+        put_causes(page, end.causes);
     }
 }
 

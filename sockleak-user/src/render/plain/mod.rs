@@ -3,6 +3,7 @@
 mod end;
 mod event;
 mod failure;
+mod history;
 mod interval;
 mod leak;
 mod loss;
@@ -21,6 +22,8 @@ use std::io::{self, Write};
 use super::Renderer;
 use super::page::Page;
 use crate::report::{Body, Report};
+
+pub use history::put as history;
 
 /// Column at which the text behind a label begins.
 const TEXT: usize = 10;

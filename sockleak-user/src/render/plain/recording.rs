@@ -1,7 +1,7 @@
 //! What a recording says about itself: whose it is, what is missing, and where it ends.
 
 use super::super::page::{Page, Style};
-use super::super::units::{bytes, count, counted};
+use super::super::units::{count, counted};
 use super::{TEXT, clock};
 use crate::report::{CutReport, GapReport, RecordingReport};
 
@@ -33,11 +33,10 @@ pub fn put_cut(page: &mut Page, last: &str, cut: &CutReport) {
         None => "; what is behind it cannot be read".to_owned(),
     };
     let text = format!(
-        "after {}: {}, at {} ({}){unread}",
+        "after {}: {}, at byte {}{unread}",
         clock(last),
         cut.reason,
-        counted(cut.read_bytes, "byte"),
-        bytes(cut.read_bytes),
+        count(cut.read_bytes),
     );
     page.labelled(0, "CUT", TEXT, Style::Bad, &text);
     let text = match (&cut.until, cut.after_end) {

@@ -113,8 +113,13 @@ pub fn put_all(page: &mut Page, end: &EndReport) {
     };
     let text = format!("{}: {found}", each.join(", "));
     page.labelled(0, "searches", LABEL, Style::Strong, &text);
+    put_found(page, &end.hot_loops);
+}
+
+/// Hot loops of a whole run, and their table.
+pub fn put_found(page: &mut Page, hot_loops: &[HotLoop]) {
     let mut told: Vec<&[String]> = Vec::new();
-    for hot in end.hot_loops.iter().take(SHOWN) {
+    for hot in hot_loops.iter().take(SHOWN) {
         page.end_line();
         if told.contains(&hot.remedy.as_slice()) {
             let brief = HotLoop {
@@ -127,9 +132,9 @@ pub fn put_all(page: &mut Page, end: &EndReport) {
             put_hot(page, hot);
         }
     }
-    if !end.hot_loops.is_empty() {
+    if !hot_loops.is_empty() {
         page.end_line();
-        let rows: Vec<_> = end.hot_loops.iter().map(|hot| hot.search.clone()).collect();
+        let rows: Vec<_> = hot_loops.iter().map(|hot| hot.search.clone()).collect();
         put_table(page, &rows);
     }
 }

@@ -6,6 +6,12 @@ use super::{TEXT, grouped};
 use crate::report::StartReport;
 
 pub fn put(page: &mut Page, start: &StartReport) {
+    put_attached(page, start);
+    page.line(Style::Faint, "Hit Ctrl-C to end.");
+}
+
+/// What is true of a run that is over, too.
+pub fn put_attached(page: &mut Page, start: &StartReport) {
     let hooks = start.hooks.values();
     let attached = hooks.filter(|hook| hook.backend.is_some()).count();
     let text = format!(
@@ -23,7 +29,6 @@ pub fn put(page: &mut Page, start: &StartReport) {
     page.labelled(0, "baseline", TEXT, Style::Normal, &text);
 
     put_hooks(page, start);
-    page.line(Style::Faint, "Hit Ctrl-C to end.");
 }
 
 /// Who serves what. The reasons fill a page on some kernels; `sockleak probes` is for them.

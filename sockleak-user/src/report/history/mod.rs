@@ -1,0 +1,82 @@
+//! A whole run of `watch` as its lines tell it: what was said at the end, or what is known when
+//! there is no end.
+
+mod so_far;
+
+use super::{Body, CutReport, EndReport, Leak, RecordingReport, Report, StartReport};
+
+pub use so_far::SoFar;
+
+/// Gaps that are kept; of further ones only the number.
+const MOST_GAPS: usize = 64;
+/// Lines of one interval that are kept until it is complete. There is room for as many kinds of
+/// failure in the kernel side's maps, and for the rest.
+const MOST_PENDING: usize = 1 << 17;
+
+/// A report and when it was made, RFC 3339 in UTC.
+#[derive(Clone, Debug, PartialEq)]
+pub struct At<T> {
+    /// When.
+    pub ts: String,
+    /// What.
+    pub body: T,
+}
+
+/// What a recording comes to.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Who recorded it where; the time is when it began.
+    pub recording: Option<At<RecordingReport>>,
+    /// What was attached.
+    pub start: Option<At<StartReport>>,
+    /// The last report, when the run came to one.
+    pub end: Option<At<Box<EndReport>>>,
+    /// What the intervals tell, up to the last that is complete.
+    pub so_far: SoFar,
+    /// Lines that are missing.
+    pub gaps: Vec<Report>,
+    /// Gaps that are not among them.
+    pub gaps_omitted: u64,
+    /// Where the recording ends without an end.
+    pub cut: Option<At<CutReport>>,
+    /// Lines that are no report which this version understands.
+    pub unreadable: u64,
+    /// Events, which are counted only.
+    pub events: u64,
+    pending: Vec<Report>,
+}
+
+impl History {
+    /// Takes the next line.
+    pub fn add(&mut self, report: Report) {
+        let Report { ts, body, .. } = report;
+        match body {
+            Body::Recording(body) => self.recording = Some(At { ts, body }),
+            Body::Start(body) => self.start = Some(At { ts, body }),
+            Body::End(body) => self.end = Some(At { ts, body }),
+            Body::Event(_) => self.events += 1,
+            Body::Gap(_) if self.gaps.len() >= MOST_GAPS => self.gaps_omitted += 1,
+            Body::Gap(_) => self.gaps.push(Report::new(ts, body)),
+            _ if self.pending.len() < MOST_PENDING => self.pending.push(Report::new(ts, body)),
+            _ => self.unreadable += 1,
+        }
+    }
+
+    /// All lines of an interval have come.
+    pub fn interval_is_complete(&mut self) {
+        self.so_far.add(std::mem::take(&mut self.pending));
+    }
+
+    /// Leaks at the end, or as of the last complete interval.
+    pub fn leaks(&self) -> &[Leak] {
+        match &self.end {
+            Some(at) => &at.body.leaks,
+            None => &self.so_far.leaks,
+        }
+    }
+
+    /// A line could not be read.
+    pub fn add_unreadable(&mut self) {
+        self.unreadable += 1;
+    }
+}
