@@ -10,6 +10,7 @@ mod clock;
 mod cost;
 mod hidden;
 mod look;
+mod losses;
 mod names;
 mod namespaces;
 mod origins;

@@ -15,7 +15,7 @@ use super::{
     calls, clock, cost,
     hidden::Shown,
     look::{Look, Way, look},
-    names, namespaces,
+    losses, names, namespaces,
     origins::Origins,
     shortage::Shortage,
     snapshot::shows,
@@ -455,37 +455,12 @@ impl Session {
     }
 
     fn loss(&self) -> Loss {
-        let counters = self.tracker.counters();
-        let mut dropped = BTreeMap::new();
-        if let Some(events) = &self.events {
-            for (kind, count) in [
-                ("alloc", counters.dropped_alloc),
-                ("accept", counters.dropped_accept),
-                ("destroy", counters.dropped_destroy),
-                ("release", counters.dropped_release),
-                ("connect", counters.dropped_connect),
-                ("bind", counters.dropped_bind),
-                ("queue", events.overflow()),
-            ] {
-                dropped.insert(kind.to_owned(), count);
-            }
-        }
-        Loss {
-            sockets_full: counters.sockets_full,
-            sockets_failed: counters.sockets_failed,
-            sockets_stale: counters.sockets_stale,
-            sockets_undeleted: counters.sockets_undeleted,
-            processes_full: counters.processes_full,
-            processes_failed: counters.processes_failed,
-            searches_full: counters.searches_full,
-            failures_full: counters.failures_full,
-            searches_unmatched: counters.searches_unmatched,
-            endings_full: counters.endings_full,
-            stacks_missed: stacks_missed(counters),
-            events_dropped: dropped,
-            programs_missed: self.attached.missed_runs(),
-            undecodable: self.undecodable + self.origins.undecodable(),
-        }
+        losses::loss(
+            self.tracker.counters(),
+            self.events.as_ref().map(EventReader::overflow),
+            self.attached.missed_runs(),
+            self.undecodable + self.origins.undecodable(),
+        )
     }
 
     fn serves(&self, hook: Hook) -> Option<&'static crate::probe::catalog::Variant> {
@@ -521,16 +496,6 @@ impl Session {
         gaps.extend(shortfalls(self.tracker.counters(), &self.options));
         gaps
     }
-}
-
-fn stacks_missed(counters: &Counters) -> BTreeMap<String, u64> {
-    [
-        ("collided", counters.stacks_collided),
-        ("unreadable", counters.stacks_faulted),
-        ("other", counters.stacks_failed),
-    ]
-    .map(|(reason, count)| (reason.to_owned(), count))
-    .into()
 }
 
 /// Room for twice the sockets there are, within 24 MiB to 384 MiB of kernel memory.
