@@ -80,7 +80,7 @@ pub struct Holder {
 }
 
 /// Sockets of a leak that come from the same place and had the same fate.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct LeakOrigin {
     /// What had happened to them.
     pub after: After,
