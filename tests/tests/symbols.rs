@@ -286,7 +286,7 @@ fn a_program_that_replaces_itself_is_seen() {
 #include <stdio.h>
 #include <signal.h>
 #include <unistd.h>
-__attribute__((noinline)) void before_exec(char *next) { raise(SIGSTOP); execl(next, next, (char *)0); }
+__attribute__((noinline)) void before_exec(char *next) { raise(SIGSTOP); execl(next, next, next, (char *)0); }
 int main(int argc, char **argv) {
     printf("%p\n", (char *)&before_exec + 1);
     fflush(stdout);
@@ -295,29 +295,33 @@ int main(int argc, char **argv) {
 }
 "#;
     let scratch = Scratch::new();
-    let next = scratch.compile("next", STACK, &["-O2"]);
     let first = scratch.compile("first", FIRST, &["-O2"]);
-    let mut victim = Victim::start(&first, &[&next.to_string_lossy()]);
-    let mut symbols = symbolizer();
-    let before = victim.addresses();
-    let process = victim.process();
-    let answer = ask(&mut symbols, process, before.clone());
-    assert_eq!(names(&answer), ["before_exec"]);
-    // It stops itself first, so that the signal cannot come too early.
-    while !fs::read_to_string(format!("/proc/{}/stat", process.pid))
-        .expect("stat")
-        .contains(") T ")
-    {
-        std::thread::yield_now();
+    let next = scratch.compile("next", STACK, &["-O2"]);
+    // The second time by itself, which then is at other addresses.
+    for (next, expected) in [
+        (&next, &["leak_here", "leak_here", "main"][..]),
+        (&first, &["before_exec"]),
+    ] {
+        let mut victim = Victim::start(&first, &[&next.to_string_lossy()]);
+        let mut symbols = symbolizer();
+        let before = victim.addresses();
+        let process = victim.process();
+        let answer = ask(&mut symbols, process, before.clone());
+        assert_eq!(names(&answer), ["before_exec"]);
+        // It stops itself first, so that the signal cannot come too early.
+        let stat = format!("/proc/{}/stat", process.pid);
+        while !fs::read_to_string(&stat).expect("stat").contains(") T ") {
+            std::thread::yield_now();
+        }
+        victim.signal(rustix::process::Signal::CONT);
+        let after = victim.addresses();
+        assert_eq!(victim.process(), process);
+        let answer = ask(&mut symbols, process, after);
+        assert_eq!(names(&answer), expected);
+        // A stack from before is still named, unless something else is mapped there by chance.
+        let answer = ask(&mut symbols, process, before);
+        assert_eq!(names(&answer), ["before_exec"]);
     }
-    victim.signal(rustix::process::Signal::CONT);
-    let after = victim.addresses();
-    assert_eq!(victim.process(), process);
-    let answer = ask(&mut symbols, process, after);
-    assert_eq!(names(&answer), ["leak_here", "leak_here", "main"]);
-    // A stack from before is still named, unless something else is mapped there by chance.
-    let answer = ask(&mut symbols, process, before);
-    assert_eq!(names(&answer), ["before_exec"]);
 }
 
 #[test]

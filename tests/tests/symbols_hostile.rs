@@ -417,6 +417,46 @@ int main(int argc, char **argv) {
 }
 
 #[test]
+fn debug_information_that_claims_to_be_huge_ends_the_helper_and_not_us() {
+    let scratch = Scratch::new();
+    let app = scratch.compile("jit", JIT, &["-g", "-gz=zlib"]);
+    let bomb = scratch.path("bomb");
+    // Headers of compressed sections (`Elf64_Chdr`, elf(5)): kind 1, size, alignment, and then
+    // zlib's first byte. They announce 8 GiB.
+    let mut bytes = fs::read(&app).expect("it is there");
+    let mut claims = 0;
+    for at in 0..bytes.len().saturating_sub(25) {
+        let header = &mut bytes[at..at + 25];
+        let aligned = header[16] == 1 || header[16] == 8;
+        if header[..8] == [1, 0, 0, 0, 0, 0, 0, 0]
+            && aligned
+            && header[17..24] == [0; 7]
+            && header[24] == 0x78
+        {
+            header[8..16].copy_from_slice(&(8_u64 << 30).to_le_bytes());
+            claims += 1;
+        }
+    }
+    assert!(claims >= 2, "{claims}");
+    fs::write(&bomb, bytes).expect("a copy");
+    fs::set_permissions(&bomb, fs::Permissions::from_mode(0o755)).expect("it can be run");
+    let mut victim = Victim::start(&bomb, &[]);
+    let addresses = victim.addresses();
+    let mut symbols = symbolizer();
+    let answer = ask(&mut symbols, victim.process(), &addresses);
+    assert!(
+        answer.stack()[2].starts_with("known+0x0 [bomb]"),
+        "{answer:?}"
+    );
+    // Code without a name is explained by what happened before.
+    assert!(matches!(answer.why, Some(Why::Crashed(_))), "{answer:?}");
+    let mut healthy = Victim::start(&app, &[]);
+    let addresses = healthy.addresses();
+    let answer = ask(&mut symbols, healthy.process(), &addresses[2..]);
+    assert!(answer.stack()[0].starts_with("known (jit.c:"), "{answer:?}");
+}
+
+#[test]
 fn processes_that_come_and_go() {
     let scratch = Scratch::new();
     let app = scratch.compile("short", "int main(void) { return 0; }", &[]);

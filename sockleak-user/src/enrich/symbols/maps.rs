@@ -87,6 +87,13 @@ impl Mappings {
         (address < mapping.end).then_some(mapping)
     }
 
+    /// Whether a file is mapped in the same place in both. What the kernel maps itself can be in
+    /// the same place by design.
+    pub fn share_a_file_with(&self, other: &Self) -> bool {
+        let mut files = self.iter().filter(|mapping| mapping.object.is_file());
+        files.any(|mapping| other.find(mapping.start) == Some(mapping))
+    }
+
     /// All of them, by address.
     pub fn iter(&self) -> impl Iterator<Item = &Mapping> {
         self.0.iter()
@@ -195,6 +202,20 @@ mod tests {
         let first = mappings.find(0x35b1800000).unwrap();
         let second = mappings.find(0x35b1a20000).unwrap();
         assert!(Rc::ptr_eq(&first.object, &second.object));
+    }
+
+    #[test]
+    fn a_program_that_moved_shares_no_file() {
+        let before = Mappings::parse(TEXT);
+        let moved = String::from_utf8(TEXT.to_vec()).unwrap();
+        let moved = moved
+            .replace("35b1", "35c1")
+            .replace("7f00000", "7f00001")
+            .replace("00400000-00452000", "00401000-00453000");
+        let after = Mappings::parse(moved.as_bytes());
+        assert!(before.share_a_file_with(&before));
+        assert!(before.find(0x7ffd1000) == after.find(0x7ffd1000));
+        assert!(!before.share_a_file_with(&after) && !after.share_a_file_with(&before));
     }
 
     #[test]

@@ -25,7 +25,9 @@ const PERF_MAPS: usize = 128 << 20;
 const MAPS_TEXT: u64 = 32 << 20;
 /// What is mapped is read again after this time.
 const FRESH: Duration = Duration::from_secs(1);
-/// And never sooner than this many times what reading it took.
+/// What takes longer to read is not read again sooner than after [`PAUSE`] times as long.
+const CHEAP: Duration = Duration::from_millis(5);
+/// See [`CHEAP`].
 const PAUSE: u32 = 20;
 
 /// All processes that were asked about lately.
@@ -90,9 +92,14 @@ impl Timing {
         }
     }
 
-    /// Reading it again may change something and does not take most of our time.
+    /// Whether it is old enough to be read again without spending most of the time on it.
     fn is_over(self, pause: Duration) -> bool {
-        self.at.elapsed() > pause.max(self.took * PAUSE)
+        let dear = if self.took > CHEAP {
+            self.took * PAUSE
+        } else {
+            Duration::ZERO
+        };
+        self.at.elapsed() >= pause.max(dear)
     }
 }
 
@@ -147,27 +154,39 @@ impl Known {
         if mappings.is_empty() {
             return Ok(());
         }
-        if replaced {
+        // The same program again after exec(2) is usually somewhere else.
+        let moved = self.read.is_some() && !mappings.share_a_file_with(&self.mappings);
+        if replaced || moved {
             self.previous = std::mem::take(&mut self.mappings);
             self.perf_map = None;
         }
         if mappings != self.mappings {
-            self.files.retain(|object, _| {
-                let mut all = self.previous.iter().chain(mappings.iter());
-                all.any(|mapping| mapping.object == *object)
-            });
-            for mapping in mappings.iter().filter(|mapping| mapping.object.is_file()) {
-                if !self.files.contains_key(&mapping.object)
-                    && let Some(id) = modules::identify(process, mapping)
-                {
-                    self.files.insert(Rc::clone(&mapping.object), id);
-                }
-            }
+            self.files = self.identify(process, &mappings);
         }
         self.mappings = mappings;
         self.program = program;
         self.read = Some(Timing::since(began));
         Ok(())
+    }
+
+    /// Which files are mapped, now or before the last exec(2).
+    fn identify(&self, process: &PidDir, now: &Mappings) -> HashMap<Rc<Object>, FileId> {
+        let mut files = HashMap::new();
+        for (mappings, current) in [(&self.previous, false), (now, true)] {
+            for mapping in mappings.iter().filter(|mapping| mapping.object.is_file()) {
+                if files.contains_key(&mapping.object) {
+                    continue;
+                }
+                let id = match self.files.get(&mapping.object) {
+                    None if current => modules::identify(process, mapping),
+                    known => known.copied(),
+                };
+                if let Some(id) = id {
+                    files.insert(Rc::clone(&mapping.object), id);
+                }
+            }
+        }
+        files
     }
 
     /// Where an address is mapped, or was before the last exec(2).
