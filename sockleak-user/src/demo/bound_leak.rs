@@ -15,6 +15,7 @@ use super::closed_leak::{SPARE_DESCRIPTORS, bare_socket};
 use super::netns::raise_descriptor_limit;
 use super::role::{Arguments, Role};
 use super::{ProcessTruth, Running, Scenario};
+use crate::report::After;
 
 pub(super) static SCENARIO: Scenario = Scenario {
     name: "bound-leak",
@@ -83,7 +84,10 @@ impl BindAndForget {
             bail!("{limit} open files are not enough: the incident needs {wanted} (ulimit -n)");
         }
         Ok(Self {
-            account: arguments.account("binds sockets and forgets them", true),
+            account: ProcessTruth {
+                after: Some(After::NeverUsed),
+                ..arguments.account("binds sockets and forgets them", true)
+            },
             low,
             high,
             free,
@@ -126,6 +130,7 @@ impl BindAndForget {
         Ok(())
     }
 
+    #[inline(never)]
     fn create(&mut self) -> anyhow::Result<OwnedFd> {
         let socket = bare_socket(AddressFamily::INET).context("cannot create a socket")?;
         self.account.created += 1;

@@ -145,6 +145,17 @@ fn compare_process(
             ));
         }
     }
+    if let (Some(after), Some(leaks)) = (own.after, leaks) {
+        let of_class = |leak: &&Leak| leak.pid == own.pid && leak.class == LeakClass::Unbound;
+        for leak in leaks.iter().filter(of_class) {
+            if leak.after != after {
+                wrong.push(format!(
+                    "{who} leaks sockets after {after:?}, reported {:?}",
+                    leak.after
+                ));
+            }
+        }
+    }
     let failures = observed.failures;
     ProcessCheck {
         pid: own.pid,

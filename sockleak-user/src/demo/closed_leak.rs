@@ -3,16 +3,18 @@
 //! `alloc` in /proc/net/sockstat rises far above `inuse`, `ss -s` calls the difference "closed",
 //! `ss -ta` lists none of them and lsof calls each "protocol: TCP" without addresses.
 
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::AddressFamily;
 
 use super::actor::{DemoError, Launcher};
 use super::netns::raise_descriptor_limit;
 use super::role::{Arguments, Role};
 use super::{ProcessTruth, Running, Scenario};
+use crate::report::After;
 
 pub(super) static SCENARIO: Scenario = Scenario {
     name: "closed-leak",
@@ -68,8 +70,19 @@ fn start(launcher: &Launcher) -> Result<Running, DemoError> {
 }
 
 /// A TCP socket and nothing else.
-pub(super) fn bare_socket(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
-    rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+///
+/// Through the C library, as most programs make theirs, and part of its caller: in a stack
+/// `socket` is followed by the function that wanted one.
+#[inline(always)]
+pub(super) fn bare_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let family = i32::from(family.as_raw());
+    // SAFETY: a system call without pointers.
+    let fd = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Creates `--at-once` sockets, then `--per-second` up to `--most`, and closes none.
@@ -96,7 +109,10 @@ impl NeverUsed {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let most = wanted.min(limit.saturating_sub(SPARE_DESCRIPTORS));
         Ok(Self {
-            account: arguments.account("creates sockets and forgets them", true),
+            account: ProcessTruth {
+                after: Some(After::NeverUsed),
+                ..arguments.account("creates sockets and forgets them", true)
+            },
             family: match arguments.number("family")? {
                 6 => AddressFamily::INET6,
                 _ => AddressFamily::INET,
@@ -108,6 +124,14 @@ impl NeverUsed {
             sockets: Vec::with_capacity(most),
         })
     }
+
+    #[inline(never)]
+    fn create_and_forget(&mut self) -> anyhow::Result<()> {
+        let socket = bare_socket(self.family).context("cannot create a socket")?;
+        self.account.created += 1;
+        self.sockets.push(socket);
+        Ok(())
+    }
 }
 
 impl Role for NeverUsed {
@@ -118,9 +142,7 @@ impl Role for NeverUsed {
             missing => (missing.min(500), Duration::ZERO),
         };
         for _ in 0..batch {
-            let socket = bare_socket(self.family).context("cannot create a socket")?;
-            self.account.created += 1;
-            self.sockets.push(socket);
+            self.create_and_forget()?;
         }
         Ok((self.sockets.len() < self.most).then_some(rest))
     }

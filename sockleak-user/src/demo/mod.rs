@@ -31,6 +31,7 @@ mod healthy;
 mod netns;
 mod orphans;
 mod parity;
+mod refused_leak;
 mod remedied;
 mod reuse_theft;
 mod role;
@@ -76,9 +77,10 @@ impl Scenario {
 }
 
 /// All scenarios, in the order in which they are listed.
-pub const SCENARIOS: [&Scenario; 8] = [
+pub const SCENARIOS: [&Scenario; 9] = [
     &closed_leak::SCENARIO,
     &bound_leak::SCENARIO,
+    &refused_leak::SCENARIO,
     &time_wait::SCENARIO,
     &parity::SCENARIO,
     &bind_early::SCENARIO,

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use super::actor::{Cue, Line};
 use super::{
     ProcessTruth, bind_early, bound_leak, closed_leak, healthy, netns, orphans, parity,
-    reuse_theft, server, time_wait, traffic,
+    refused_leak, reuse_theft, server, time_wait, traffic,
 };
 
 /// Hidden subcommand under which a binary plays an actor.
@@ -142,6 +142,7 @@ fn perform(role: &str, arguments: &Arguments) -> anyhow::Result<()> {
         "never-used" => Box::new(closed_leak::NeverUsed::new(arguments)?),
         "orderly" => Box::new(closed_leak::Orderly::new(arguments)?),
         "bind-and-forget" => Box::new(bound_leak::BindAndForget::new(arguments)?),
+        "refused" => Box::new(refused_leak::Refused::new(arguments)?),
         "victim" => Box::new(bound_leak::Victim::new(arguments)?),
         "keeper" => Box::new(traffic::Keeper::open(arguments)?),
         "counter" => Box::new(traffic::Counter::open(arguments)?),

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::After;
+
 /// TCP sockets that one process holds at rest, by class. There are no other classes at rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
@@ -58,6 +60,8 @@ pub struct ProcessTruth {
     pub own_range: bool,
     /// Why its calls failed, as sockleak has to name it.
     pub cause: Option<String>,
+    /// What had happened to the unbound sockets that it leaks.
+    pub after: Option<After>,
 }
 
 /// All actors' accounts at one moment at which nothing moves.
