@@ -24,7 +24,7 @@ pub struct Ending {
     pub family: u16,
     /// What it died of, positive: `sk_err`, or what the port search returned.
     pub errno: u16,
-    /// `skc_state` before: SYN_SENT for an attempt that came to nothing.
+    /// `skc_state` before: SYN_SENT for an attempt that came to nothing, CLOSE for bind().
     pub state: u8,
     /// Zero.
     pub pad: u8,

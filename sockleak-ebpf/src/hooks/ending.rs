@@ -15,11 +15,12 @@ use sockleak_ebpf::{Ending, SOCKET_ADOPTED, SOCKET_TRIED, SocketEntry};
 use super::search;
 use crate::{
     kernel::{Reader, Sock},
-    maps::{ENDINGS, add, count},
+    maps::{ENDINGS, SOCKETS, add, count},
 };
 
 const BPF_NOEXIST: u64 = 1;
 const TCP_SYN_SENT: u8 = 2;
+const TCP_CLOSE: u8 = 7;
 
 /// At entry of `tcp_done`, in the state `state`.
 #[inline(always)]
@@ -43,6 +44,14 @@ fn died<R: Reader>(sk: &Sock<R>, state: u8, errno: u32) {
 #[inline(always)]
 pub fn failed<R: Reader>(sk: &Sock<R>, entry: *mut SocketEntry, errno: u32) {
     note(sk, entry, TCP_SYN_SENT, errno);
+}
+
+/// bind() of the socket failed.
+#[inline(always)]
+pub fn bind_failed<R: Reader>(sk: &Sock<R>, errno: u32) {
+    if let Some(entry) = SOCKETS.get_ptr_mut(sk.addr()) {
+        note(sk, entry, TCP_CLOSE, errno);
+    }
 }
 
 #[inline(never)]

@@ -230,4 +230,5 @@ pub fn bind_failed<R: Reader>(sk: &Sock<R>, errno: u32, address: [u64; 2], port_
             candidates: UNCOUNTED,
         },
     );
+    super::ending::bind_failed(sk, errno);
 }

@@ -85,7 +85,7 @@ impl BindAndForget {
         }
         Ok(Self {
             account: ProcessTruth {
-                after: Some(After::NeverUsed),
+                after: Some(After::BindFailed),
                 ..arguments.account("binds sockets and forgets them", true)
             },
             low,

@@ -44,6 +44,6 @@ pub struct Ending {
     pub peer: Option<SocketAddr>,
     /// What it died of, positive.
     pub errno: u16,
-    /// The state it was in.
+    /// The state it was in: SYN_SENT for an attempt that came to nothing, CLOSE for a failed bind().
     pub state: TcpState,
 }

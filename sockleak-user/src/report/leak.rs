@@ -34,6 +34,8 @@ pub enum After {
     ConnectionEnded,
     /// The peer has closed, and nothing since.
     PeerClosed,
+    /// bind() failed.
+    BindFailed,
     /// bind() and nothing since.
     BoundOnly,
     /// Not observed; also one that this version does not know.

@@ -54,6 +54,7 @@ pub(super) fn after(
         };
         let attempt = ending.state == TcpState::SynSent;
         let after = match ending.errno {
+            _ if ending.state == TcpState::Close => After::BindFailed,
             ECONNREFUSED if attempt => After::ConnectRefused,
             ETIMEDOUT if attempt => After::ConnectTimedOut,
             _ if attempt => After::ConnectFailed,

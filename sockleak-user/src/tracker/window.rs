@@ -30,13 +30,6 @@ pub struct Rise {
     pub lasting_ns: u64,
 }
 
-impl Rise {
-    /// Growth per minute; 0 when it does not rise.
-    pub fn per_minute(&self) -> f64 {
-        per_minute(self.growth as f64, self.lasting_ns)
-    }
-}
-
 /// Points of the last `span_ns`, at most a few dozen.
 #[derive(Clone, Debug)]
 pub struct Window {
@@ -110,8 +103,8 @@ impl Window {
     }
 
     /// Net growth per minute of `total`; `None` before two points. Counted from where it last
-    /// began to rise if that is a clear rise (10 %, 8 sockets, two steps), else over the whole
-    /// window.
+    /// began to rise if that is a clear rise (10 %, 8 sockets, two steps), as the median slope
+    /// between its points; else over the whole window.
     pub fn rate_per_min(&self) -> Option<f64> {
         let (first, last) = (self.points.front()?, self.points.back()?);
         if self.points.len() < 2 {
@@ -119,12 +112,37 @@ impl Window {
         }
         let rise = self.rise(|point| point.total);
         if rise.growth >= MIN_TREND.max(last.total / 10) && rise.steps >= 2 {
-            return Some(rise.per_minute());
+            return Some(self.slope_per_min(&rise));
         }
         Some(per_minute(
             last.total as f64 - first.total as f64,
             last.at_ns.saturating_sub(first.at_ns),
         ))
+    }
+
+    /// The slope of a rise: the median of those between any two of its points (Theil and Sen), so
+    /// that a burst at its beginning, or a look at a bad moment, does not count for more than the
+    /// moment that it was.
+    fn slope_per_min(&self, rise: &Rise) -> f64 {
+        let Some(last) = self.points.back() else {
+            return 0.0;
+        };
+        let begin = last.at_ns.saturating_sub(rise.lasting_ns);
+        let points: Vec<&Point> = (self.points.iter())
+            .filter(|point| point.at_ns >= begin)
+            .collect();
+        let mut slopes = Vec::with_capacity(points.len() * points.len() / 2);
+        for (index, first) in points.iter().enumerate() {
+            for second in points.iter().skip(index + 1) {
+                let growth = second.total as f64 - first.total as f64;
+                slopes.push(per_minute(growth, second.at_ns.saturating_sub(first.at_ns)));
+            }
+        }
+        let middle = slopes.len() / 2;
+        if slopes.is_empty() {
+            return 0.0;
+        }
+        *slopes.select_nth_unstable_by(middle, f64::total_cmp).1
     }
 
     /// The rise of a count that ends at the newest point. Dips of up to 5 % (or 2) are noise:
@@ -195,6 +213,17 @@ mod tests {
     use super::*;
 
     const S: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_burst_is_no_rate() {
+        let mut totals = vec![0, 12_000];
+        totals.extend((1..8).map(|step| 12_000 + step * 200));
+        let rate = window(&totals).rate_per_min().unwrap();
+        assert!((rate - 1_200.0).abs() < 1.0, "200 in 10 s, reported {rate}");
+        let slow: Vec<u64> = (0..30).map(|step| step / 5 * 3).collect();
+        let rate = window(&slow).rate_per_min().unwrap();
+        assert!((rate - 3.6).abs() < 0.4, "3 in 50 s, reported {rate}");
+    }
 
     fn window(totals: &[u64]) -> Window {
         let mut window = Window::new(300 * S);

@@ -76,7 +76,7 @@ pub(super) fn evidence(
                 rise.growth,
                 seconds(rise.lasting_ns),
                 rise.steps,
-                rise.per_minute()
+                group.window.rate_per_min().unwrap_or_default()
             )),
             Reason::Large => {}
             Reason::FdShare {
@@ -110,6 +110,7 @@ fn fate_line(fate: &Fate<'_>) -> Option<String> {
     let happened = match origin.after {
         After::Unknown => return None,
         After::NeverUsed => "nothing since socket(): no connect() came as far as a local port",
+        After::BindFailed => "bind() failed",
         After::BoundOnly => "bind(), and nothing since",
         After::ConnectRefused => "connect() was refused",
         After::ConnectTimedOut => "connect() got no answer",

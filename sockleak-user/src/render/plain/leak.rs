@@ -62,6 +62,7 @@ fn after(leak: &Leak) -> Option<String> {
         After::ConnectionFailed => "the connection failed",
         After::ConnectionEnded => "the connection had ended",
         After::PeerClosed => "the peer had closed the connection",
+        After::BindFailed => "bind() failed",
         After::BoundOnly => "bind(), and nothing since",
         After::Unknown => return None,
     };
