@@ -271,6 +271,7 @@ mod tests {
         Leak {
             pid,
             comm: String::new(),
+            container: None,
             class,
             after: After::Unknown,
             count,
@@ -304,6 +305,7 @@ mod tests {
             comm: String::new(),
             netns: 99,
             cgroup: None,
+            container: None,
             src: None,
             dst: Some("127.0.0.1:9".to_owned()),
             port: None,

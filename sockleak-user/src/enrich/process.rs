@@ -1,12 +1,12 @@
 //! What is known about a process, looked up while it lives.
 
-use std::os::fd::AsFd;
+use std::{os::fd::AsFd, sync::LazyLock};
 
 use crate::model::{ProcessId, ProcessInfo};
 use crate::sanitize::printable;
 use crate::source::pid_dir::{PidDir, numbered_entries};
 
-use super::container::id_in_cgroup;
+use super::container::{id_in_cgroup, ns_pid_in_status, pod_in_cgroup};
 
 /// Looks `process` up; `None` when it has exited, also when its pid belongs to another one now.
 ///
@@ -26,12 +26,23 @@ pub fn lookup(process: ProcessId) -> Option<ProcessInfo> {
     Some(ProcessInfo {
         comm: printable(comm.strip_suffix(b"\n").unwrap_or(&comm)),
         container: cgroups.container(),
+        pod: cgroups.pod(),
         cgroup: cgroups.path,
+        // Where everybody is in one pid namespace, this spares the reading of a long file.
+        ns_pid: (dir.pid_namespace().ok() != own_pid_namespace())
+            .then(|| ns_pid_in_status(&dir.read("status").ok()?))
+            .flatten(),
         netns: dir.netns().ok(),
         fd_used: fd_used(&dir),
         fd_limit: dir.read("limits").ok().and_then(|t| parse_fd_limit(&t)),
         exited: false,
     })
+}
+
+fn own_pid_namespace() -> Option<u32> {
+    static OWN: LazyLock<Option<u32>> =
+        LazyLock::new(|| PidDir::open(std::process::id()).ok()?.pid_namespace().ok());
+    *OWN
 }
 
 /// Identity of a living process: its pid and when it started.
@@ -73,6 +84,10 @@ impl Cgroups {
             .iter()
             .find_map(|path| id_in_cgroup(path))
             .map(str::to_owned)
+    }
+
+    fn pod(&self) -> Option<String> {
+        self.all.iter().find_map(|path| pod_in_cgroup(path))
     }
 }
 
@@ -176,6 +191,41 @@ mod tests {
             "{before} -> {after}"
         );
         drop(files);
+    }
+
+    #[test]
+    fn a_process_in_a_pid_namespace_of_its_own() {
+        let me = identify(std::process::id()).unwrap();
+        assert_eq!(lookup(me).unwrap().ns_pid, None);
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIP: namespaces need root; not tested here: pids in pid namespaces");
+            return;
+        }
+        // Its shell is process 1 in there, what that starts is 2.
+        let mut child = std::process::Command::new("unshare")
+            .args(["--pid", "--fork", "sh", "-c", "sleep 60 & echo $!; wait"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let output = child.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).unwrap();
+        let children = |pid: u32| -> Vec<u32> {
+            let path = format!("/proc/{pid}/task/{pid}/children");
+            let text = std::fs::read_to_string(path).unwrap();
+            text.split_whitespace()
+                .map(|pid| pid.parse().unwrap())
+                .collect()
+        };
+        let shell = children(child.id())[0];
+        let sleeper = children(shell)[0];
+        let inside = |pid| lookup(identify(pid).unwrap()).unwrap().ns_pid;
+        assert_eq!(inside(shell), Some(1));
+        assert_eq!(inside(sleeper), line.trim().parse().ok());
+        // The first process of a namespace takes all others with it.
+        let first = rustix::process::Pid::from_raw(i32::try_from(shell).unwrap()).unwrap();
+        rustix::process::kill_process(first, rustix::process::Signal::KILL).unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -37,6 +37,10 @@ pub struct ProcessInfo {
     pub cgroup: Option<String>,
     /// Container id (64 hex digits) taken from the cgroup path.
     pub container: Option<String>,
+    /// Uid of its Kubernetes pod, taken from the cgroup path.
+    pub pod: Option<String>,
+    /// Its pid in its own pid namespace, when that is not ours.
+    pub ns_pid: Option<u32>,
     /// Inode number of its network namespace.
     pub netns: Option<u32>,
     /// Open file descriptors.

@@ -26,6 +26,8 @@ pub struct FailureReport {
     pub netns: u32,
     /// cgroup path of the process.
     pub cgroup: Option<String>,
+    /// Container it runs in.
+    pub container: Option<String>,
     /// connect: source address, if known, with the port the socket had, 0 for none. Others: what
     /// was asked for.
     pub src: Option<String>,

@@ -109,6 +109,8 @@ pub struct Leak {
     pub pid: u32,
     /// Its name.
     pub comm: String,
+    /// Container it runs in.
+    pub container: Option<String>,
     /// Class of the sockets.
     pub class: LeakClass,
     /// What had happened to most of them.

@@ -59,6 +59,8 @@ pub struct HotLoop {
     /// The figures.
     #[serde(flatten)]
     pub search: SearchReport,
+    /// Container the process runs in.
+    pub container: Option<String>,
     /// How long it has been one, over all intervals in which it was, seconds.
     pub hot_for_s: f64,
     /// What they mean.

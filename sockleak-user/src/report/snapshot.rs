@@ -85,6 +85,10 @@ pub struct ProcessReport {
     pub cgroup: Option<String>,
     /// Container id.
     pub container: Option<String>,
+    /// Uid of its Kubernetes pod.
+    pub pod: Option<String>,
+    /// Its pid in its own pid namespace; `None` when that is the one of `pid`.
+    pub ns_pid: Option<u32>,
     /// Distinct sockets held.
     pub total: u64,
     /// CLOSED without a port.

@@ -67,6 +67,17 @@ impl PidDir {
         Ok(self.stat()?.start_ticks)
     }
 
+    /// Inode number of the process's pid namespace; needs the right to ptrace-read it.
+    pub fn pid_namespace(&self) -> io::Result<u32> {
+        let link = readlinkat(&self.dir, "ns/pid", Vec::new())?;
+        parse_inode(link.as_bytes(), b"pid:[").ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "/proc/PID/ns/pid is no namespace link",
+            )
+        })
+    }
+
     /// Inode number of the process's network namespace; needs the right to ptrace-read it.
     pub fn netns(&self) -> io::Result<u32> {
         let link = readlinkat(&self.dir, "ns/net", Vec::new())?;

@@ -112,11 +112,13 @@ impl Account {
         for (old, new) in [
             (&mut old.cgroup, &info.cgroup),
             (&mut old.container, &info.container),
+            (&mut old.pod, &info.pod),
         ] {
             if new.is_some() {
                 old.clone_from(new);
             }
         }
+        old.ns_pid = info.ns_pid.or(old.ns_pid);
         old.netns = info.netns.or(old.netns);
         old.fd_used = info.fd_used.or(old.fd_used);
         old.fd_limit = info.fd_limit.or(old.fd_limit);

@@ -118,6 +118,7 @@ impl Judge<'_> {
         Some(Leak {
             pid: process.pid,
             comm: self.comm(process).to_owned(),
+            container: self.info(process).and_then(|info| info.container.clone()),
             class: group.key.class,
             after,
             errno,

@@ -3,7 +3,7 @@
 use super::super::columns::{Align, Columns, number, text};
 use super::super::page::{Page, Style};
 use super::super::units::{count, counted, duration, latency};
-use super::{TEXT as LABEL, process};
+use super::{TEXT as LABEL, process, put_container};
 use crate::report::{
     Caller, Cause, CauseCount, EndReport, FailureReport, Holder, Op, OpCounts, PortBreakdown,
 };
@@ -25,6 +25,7 @@ pub fn put(page: &mut Page, failure: &FailureReport) {
         .put(Style::Normal, "  ")
         .put(Style::Strong, &counted(failure.count, "time"))
         .end_line();
+    put_container(page, INDENT, TEXT, failure.container.as_deref());
 
     page.labelled(INDENT, "why", TEXT, Style::Normal, &why(failure));
     if let Some(text) = whereto(failure) {

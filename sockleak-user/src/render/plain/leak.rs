@@ -2,7 +2,7 @@
 
 use super::super::page::{Page, Style};
 use super::super::units::{count, counted, duration, per_minute};
-use super::process;
+use super::{process, put_container};
 use crate::report::{After, Holder, Leak, LeakClass, Limit, LimitName};
 
 const INDENT: usize = 6;
@@ -21,6 +21,7 @@ pub fn put(page: &mut Page, leak: &Leak) {
         .put(Style::Normal, " ")
         .put(Style::Normal, class(leak.class))
         .end_line();
+    put_container(page, INDENT, TEXT, leak.container.as_deref());
 
     page.labelled(INDENT, "pace", TEXT, Style::Normal, &pace(leak));
     if let Some(after) = after(leak) {

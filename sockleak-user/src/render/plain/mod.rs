@@ -20,7 +20,7 @@ mod start;
 use std::io::{self, Write};
 
 use super::Renderer;
-use super::page::Page;
+use super::page::{Page, Style};
 use crate::report::{Body, Report};
 
 pub use history::put as history;
@@ -79,6 +79,19 @@ fn clock(ts: &str) -> &str {
 fn process(comm: &str, pid: u32) -> String {
     let comm = if comm.is_empty() { "?" } else { comm };
     format!("{}[{pid}]", comm.replace(' ', "\u{a0}"))
+}
+
+/// A container as its runtime's commands show it: by the first twelve digits.
+fn short_id(container: &str) -> String {
+    container.chars().take(12).collect()
+}
+
+/// Says that a process is in a container, if it is.
+fn put_container(page: &mut Page, indent: usize, column: usize, container: Option<&str>) {
+    if let Some(id) = container {
+        let text = format!("container {}", short_id(id));
+        page.labelled(indent, "inside", column, Style::Normal, &text);
+    }
 }
 
 /// Names that share a fact, `alloc, destroy`, each fact where it first occurs.

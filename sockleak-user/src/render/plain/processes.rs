@@ -2,10 +2,12 @@
 
 use super::super::columns::{Align, Columns, alarming, maybe, number, text};
 use super::super::page::{Page, Style};
-use super::super::units::{growth, short_age};
+use super::super::units::{count, growth, short_age};
+use super::{TEXT, process, short_id};
 use crate::report::{IntervalProcess, ProcessReport};
 
-/// Every class. The namespace is shown where there is more than one.
+/// Every class. The namespace is shown where there is more than one; below the table, which
+/// processes are in containers.
 pub fn put_classes<'a>(
     page: &mut Page,
     processes: impl Iterator<Item = &'a ProcessReport> + Clone,
@@ -31,7 +33,7 @@ pub fn put_classes<'a>(
         heading.push(("NETNS", Align::Right));
     }
     let mut table = Columns::new(&heading);
-    for process in processes {
+    for process in processes.clone() {
         let mut row = vec![
             number(process.pid.into()),
             text(&process.comm),
@@ -51,6 +53,34 @@ pub fn put_classes<'a>(
         table.row(row);
     }
     table.put(page);
+    let contained: Vec<String> = processes.filter_map(whereabouts).collect();
+    let lines = contained.get(..CONTAINED).unwrap_or(&contained);
+    page.labelled_list(0, "inside", TEXT, lines);
+    if contained.len() > lines.len() {
+        let text = format!(
+            "and {} more in containers",
+            count((contained.len() - lines.len()) as u64)
+        );
+        page.labelled(0, "", TEXT, Style::Faint, &text);
+    }
+}
+
+/// Containers that are shown; JSON has all.
+const CONTAINED: usize = 20;
+
+/// `nginx[912]: pid 7 in container 4f66ff0ce8c9 of pod 8f1d0c1e-...`; `None` outside of containers.
+fn whereabouts(row: &ProcessReport) -> Option<String> {
+    let mut parts = Vec::new();
+    if let Some(pid) = row.ns_pid {
+        parts.push(format!("pid {pid}"));
+    }
+    if let Some(container) = &row.container {
+        parts.push(format!("in container {}", short_id(container)));
+    }
+    if let Some(pod) = &row.pod {
+        parts.push(format!("of pod {pod}"));
+    }
+    (!parts.is_empty()).then(|| format!("{}: {}", process(&row.comm, row.pid), parts.join(" ")))
 }
 
 /// What moved in an interval.

@@ -3,7 +3,7 @@
 use super::super::columns::{Align, Columns, alarming, maybe, number, text};
 use super::super::page::{Page, Style};
 use super::super::units::{count, counted, duration, short_latency};
-use super::{TEXT as LABEL, process};
+use super::{TEXT as LABEL, process, put_container};
 use crate::report::{EndReport, HotLoop, OpCounts, SearchReport};
 
 /// Most that are shown in full; the table and JSON have all.
@@ -78,6 +78,7 @@ pub fn put_hot(page: &mut Page, hot: &HotLoop) {
             &format!("port search of {}(){towards}", search.op.name()),
         )
         .end_line();
+    put_container(page, INDENT, TEXT, hot.container.as_deref());
     page.labelled(INDENT, "cost", TEXT, Style::Normal, &cost(hot));
     let meaning = hot.meaning.replace(" %", "\u{a0}%");
     page.labelled(INDENT, "means", TEXT, Style::Normal, &meaning);

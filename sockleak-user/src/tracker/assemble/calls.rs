@@ -150,6 +150,7 @@ impl Over<'_> {
                 let is_hot = hot::is_hot(activity, cost, self.interval_ns, &rules);
                 (is_hot || or_ever && hot_ns > 0).then(|| HotLoop {
                     search: search(activity, cost, self.interval_ns, input),
+                    container: input.info(activity.id.process).container,
                     hot_for_s: hot_ns as f64 / 1e9,
                     meaning: meaning(activity),
                     remedy: remedy::of_search(
@@ -298,6 +299,7 @@ fn report(failure: &Failure, at_ns: u64, input: &CallsInput<'_>) -> FailureRepor
         comm: input.comm(who),
         netns: id.search.netns,
         cgroup: input.info(who).cgroup,
+        container: input.info(who).container,
         src: source(failure),
         dst: id.search.dst.map(|dst| dst.to_string()),
         port: failure.port,

@@ -152,6 +152,8 @@ fn held(
         netns: info.netns,
         cgroup: info.cgroup.clone(),
         container: info.container.clone(),
+        pod: info.pod.clone(),
+        ns_pid: info.ns_pid,
         total,
         unbound: count(SocketClass::Unbound),
         bound: count(SocketClass::Bound),

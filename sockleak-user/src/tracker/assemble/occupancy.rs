@@ -143,6 +143,8 @@ fn name<'a>(input: &OccupancyInput<'a>, process: ProcessId) -> Option<&'a str> {
         comm: String::new(),
         cgroup: None,
         container: None,
+        pod: None,
+        ns_pid: None,
         netns: None,
         fd_used: None,
         fd_limit: None,
