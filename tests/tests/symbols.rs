@@ -210,6 +210,9 @@ fn a_process_that_has_ended_is_named_if_it_was_known() {
     let app = scratch.compile("app", STACK, &["-O2"]);
     let mut symbols = symbolizer();
     let mut known = Victim::start(&app, &[]);
+    // Of a program of its own, which nobody has read yet.
+    let own = scratch.compile("own", STACK, &["-O2"]);
+    let mut zombie = Victim::start(&own, &[]);
     let mut unknown = Victim::start(&app, &[]);
     let (addresses, process) = (known.addresses(), known.process());
     let (others, other) = (unknown.addresses(), unknown.process());
@@ -218,7 +221,18 @@ fn a_process_that_has_ended_is_named_if_it_was_known() {
     assert_eq!((early.frames, early.why), (vec![], None));
     known.end();
     unknown.end();
-    let answer = ask(&mut symbols, process, addresses.clone());
+    let answer = ask(&mut symbols, process, addresses);
+    assert_eq!(names(&answer), ["leak_here", "leak_here", "main"]);
+    assert_eq!(answer.why, None);
+    // Not waited for by its parent.
+    let (addresses, process) = (zombie.addresses(), zombie.process());
+    ask(&mut symbols, process, Vec::new());
+    zombie.signal(rustix::process::Signal::KILL);
+    let stat = format!("/proc/{}/stat", process.pid);
+    while !fs::read_to_string(&stat).expect("stat").contains(") Z ") {
+        std::thread::yield_now();
+    }
+    let answer = ask(&mut symbols, process, addresses);
     assert_eq!(names(&answer), ["leak_here", "leak_here", "main"]);
     assert_eq!(answer.why, None);
     let answer = ask(&mut symbols, other, others.clone());

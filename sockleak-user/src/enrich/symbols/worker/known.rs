@@ -131,9 +131,9 @@ impl Known {
     /// Reads what is mapped, unless what is known is new enough for these addresses.
     ///
     /// # Errors
-    /// When it cannot be read; what was known stays. A process that is just ending has nothing
-    /// mapped, which is no error.
-    pub fn refresh(&mut self, process: &PidDir, addresses: &[u64]) -> io::Result<()> {
+    /// When it cannot be read; what was known stays. So it does, without an error but with
+    /// `false`, when nothing is mapped any more: the process is ending or a zombie.
+    pub fn refresh(&mut self, process: &PidDir, addresses: &[u64]) -> io::Result<bool> {
         let program = statat(process, "exe", AtFlags::empty());
         let program = program.ok().map(|stat| (stat.st_dev, stat.st_ino));
         let replaced = self.read.is_some() && program != self.program;
@@ -147,12 +147,12 @@ impl Known {
             }
         };
         if !due {
-            return Ok(());
+            return Ok(true);
         }
         let began = Instant::now();
         let mappings = read(process)?;
         if mappings.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         // The same program again after exec(2) is usually somewhere else.
         let moved = self.read.is_some() && !mappings.share_a_file_with(&self.mappings);
@@ -166,7 +166,7 @@ impl Known {
         self.mappings = mappings;
         self.program = program;
         self.read = Some(Timing::since(began));
-        Ok(())
+        Ok(true)
     }
 
     /// Which files are mapped, now or before the last exec(2).

@@ -105,7 +105,11 @@ impl Modules {
             return Ok(Rc::clone(module));
         }
         let found = match process {
-            Some(process) => find(process, mapping)?,
+            // It may end at any moment.
+            Some(process) => find(process, mapping).or_else(|error| match id {
+                Some(_) => find_by_path(CWD, &mapping.object, id),
+                None => Err(error),
+            })?,
             None => find_by_path(CWD, &mapping.object, id)?,
         };
         let id = FileId::of(&fstat(&found)?);

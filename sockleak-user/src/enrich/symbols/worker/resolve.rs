@@ -89,7 +89,7 @@ impl Resolver {
         let known = self.processes.get(id);
         let refreshed = match &process {
             Some(process) => known.refresh(process, calls),
-            None => Ok(()),
+            None => Ok(false),
         };
         match refreshed {
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
@@ -98,8 +98,8 @@ impl Resolver {
             // ESRCH: it has ended since.
             Err(e) if e.raw_os_error() != Some(libc::ESRCH) => Err(Why::Unreadable(e.to_string())),
             _ if known.is_empty() => Err(Why::Gone),
-            Err(_) => Ok(None),
-            Ok(()) => Ok(process),
+            Ok(true) => Ok(process),
+            _ => Ok(None),
         }
     }
 
