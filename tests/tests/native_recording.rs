@@ -154,6 +154,20 @@ fn a_report_has_the_lines_that_were_printed_for_everybody_and_each_time() {
     );
     let folded = unprivileged(&["report", "--folded", text(&file)]);
     assert!(folded.lines().count() > 0);
+    let page = unprivileged(&["report", "--html", "-", text(&file)]);
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
+    let out = place.file("a.html");
+    for _ in 0..2 {
+        let said = sockleak(&["report", text(&file), "--html", text(&out)]).output();
+        assert_eq!(stdout(&said.expect("it can be started")), "");
+        assert!(fs::read_to_string(&out).expect("it was made") == page);
+    }
+    let refused = sockleak(&["report", text(&file), "--html", text(&file)]).output();
+    assert_eq!(refused.expect("it can be started").status.code(), Some(1));
+    assert!(
+        fs::read(&file).expect("readable") == *bytes,
+        "the recording is left alone"
+    );
     let file = fs::File::open(&file).expect("readable");
     let piped = sockleak(&["report", "--json", "-"]).stdin(file).output();
     assert!(stdout(&piped.expect("it can be started")) == *printed);
@@ -237,6 +251,8 @@ fn a_thousand_cuts_show_what_was_in_front_of_them() {
                 .count();
             assert_eq!(total, 0, "no balance was recorded: {plain}");
             shown(bytes, true, Form::Folded).expect("a header");
+            let page = shown(bytes, true, Form::Html).expect("a header");
+            assert!(page.contains("This recording is cut"), "{page}");
         }
     }
     assert!(described > 900, "only {described}");
@@ -249,7 +265,8 @@ fn masked_reports_have_no_address() {
     }
     let (bytes, printed) = recorded();
     assert!(printed.contains("127.0.0.1"), "the incident is on loopback");
-    for form in [Form::Json, Form::Plain { color: false }, Form::Folded] {
+    let plain = Form::Plain { color: false };
+    for form in [Form::Json, plain, Form::Folded, Form::Html] {
         let text = shown(bytes, true, form).expect("whole");
         for address in ["127.0.0.", "0.0.0.0", "::1"] {
             let found = text.lines().find(|line| line.contains(address));

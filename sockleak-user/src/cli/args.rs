@@ -236,6 +236,10 @@ pub struct ReportArgs {
     #[arg(long, conflicts_with = "json", help_heading = "Output")]
     pub folded: bool,
 
+    /// One page of HTML that needs no network; - writes to standard output.
+    #[arg(long, value_name = "OUT", conflicts_with_all = ["json", "folded"], help_heading = "Output")]
+    pub html: Option<PathBuf>,
+
     /// How to print.
     #[command(flatten)]
     pub output: OutputArgs,

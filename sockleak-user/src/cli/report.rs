@@ -1,12 +1,12 @@
 //! `sockleak report`: what a recording shows, on any machine, without privileges.
 
 use std::{
-    fs::{File, Metadata},
+    fs::{self, File, Metadata},
     io::{self, BufReader, Read, Write},
     path::Path,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::{
     args::ReportArgs,
@@ -15,13 +15,13 @@ use super::{
 };
 use crate::{
     mask::Masker,
-    render::{Json, Renderer, folded, plain},
+    render::{Json, Renderer, folded, html, plain},
     report::{
         Body, CutReport, Head, Report,
         history::{At, History},
     },
     sanitize::printable,
-    source::recording::{Ending, Item, Malformed, Reader},
+    source::recording::{Ending, Item, MAGIC, Malformed, Reader},
 };
 
 /// What to make of a recording.
@@ -36,6 +36,8 @@ pub enum Form {
     Json,
     /// Stacks of leaked sockets.
     Folded,
+    /// A page that stands alone.
+    Html,
 }
 
 /// Runs the subcommand.
@@ -46,10 +48,11 @@ pub fn run(args: &ReportArgs) -> Result<()> {
     let form = match config::format(&args.output) {
         Format::Json => Form::Json,
         Format::Plain { .. } if args.folded => Form::Folded,
+        Format::Plain { .. } if args.html.is_some() => Form::Html,
         Format::Plain { color } => Form::Plain { color },
     };
     let name = printable(args.file.as_os_str().as_encoded_bytes());
-    let (input, length): (Box<dyn Read>, _) = if args.file == Path::new("-") {
+    let (mut input, length): (Box<dyn Read>, _) = if args.file == Path::new("-") {
         (Box::new(io::stdin()), None)
     } else {
         let file =
@@ -58,8 +61,31 @@ pub fn run(args: &ReportArgs) -> Result<()> {
         let length = metadata.filter(Metadata::is_file).map(|data| data.len());
         (Box::new(BufReader::new(file)), length)
     };
-    let out = &mut io::stdout().lock();
-    show(input, length, args.mask, form, out).with_context(|| format!("cannot report {name}"))
+    let mut show = |out: &mut dyn Write| {
+        show(&mut *input, length, args.mask, form, out)
+            .with_context(|| format!("cannot report {name}"))
+    };
+    match args.html.as_deref().filter(|out| *out != Path::new("-")) {
+        None => show(&mut io::stdout().lock()),
+        Some(path) => {
+            // Only a whole page is written, and never over a recording.
+            let mut page = Vec::new();
+            show(&mut page)?;
+            replace(path, &page).with_context(|| format!("cannot write {}", path.display()))
+        }
+    }
+}
+
+/// Writes a file, which may be there already unless it is a recording.
+fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    let mut first = Vec::new();
+    if let Ok(file) = File::open(path) {
+        file.take(MAGIC.len() as u64).read_to_end(&mut first)?;
+    }
+    if first == MAGIC {
+        bail!("it is a recording, which is not overwritten");
+    }
+    Ok(fs::write(path, content)?)
 }
 
 /// Writes what a recording has to say. `length` is that of the file, bytes, where known.
@@ -81,6 +107,7 @@ pub fn show(
     check(match form {
         Form::Plain { color } => plain::history(&history, color, out),
         Form::Json | Form::Folded => folded::write(&history, out),
+        Form::Html => html::write(&history, out),
     })
 }
 

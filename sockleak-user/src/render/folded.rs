@@ -6,6 +6,9 @@ use std::io::{self, Write};
 use crate::report::{Leak, history::History};
 use crate::sanitize::defused;
 
+/// The frame of sockets without a stack.
+pub const NO_STACK: &str = "[no stack]";
+
 /// Writes the leaks of the last report, or as far as is known.
 ///
 /// # Errors
@@ -20,27 +23,32 @@ pub fn write(history: &History, out: &mut dyn Write) -> io::Result<()> {
 /// Frames from the process to the innermost, and how many sockets. Sockets without a stack, and
 /// those of a group that its stack does not stand for, have one frame that says so.
 pub fn folded(leaks: &[Leak]) -> Vec<(Vec<String>, u64)> {
-    let mut all = Vec::new();
+    let mut all: Vec<(Vec<String>, u64)> = Vec::new();
+    let mut add = |frames: Vec<String>, count: u64| {
+        if count == 0 {
+            return;
+        }
+        match all.iter_mut().find(|(known, _)| *known == frames) {
+            Some((_, sum)) => *sum = sum.saturating_add(count),
+            None => all.push((frames, count)),
+        }
+    };
     for leak in leaks {
         let comm = frame(if leak.comm.is_empty() {
             "?"
         } else {
             &leak.comm
         });
-        let stacked = match &leak.stack {
-            // A stack that was seen once stands for those that have it.
-            Some(_) => leak.stacked.min(leak.count),
-            None => 0,
-        };
-        if let Some(stack) = leak.stack.as_ref().filter(|_| stacked > 0) {
+        let mut rest = leak.count;
+        for origin in &leak.origins {
+            let Some(stack) = &origin.stack else { continue };
+            let count = origin.count.min(rest);
             let mut frames = vec![comm.clone()];
             frames.extend(stack.iter().rev().map(|name| frame(name)));
-            all.push((frames, stacked));
+            add(frames, count);
+            rest -= count;
         }
-        let rest = leak.count - stacked;
-        if rest > 0 {
-            all.push((vec![comm, "[no stack]".to_owned()], rest));
-        }
+        add(vec![comm, NO_STACK.to_owned()], rest);
     }
     all
 }
@@ -61,7 +69,7 @@ mod tests {
 
     use super::*;
     use crate::render::fixtures;
-    use crate::report::Body;
+    use crate::report::{Body, LeakOrigin};
 
     fn leak(name: &str) -> Leak {
         let (_, report) = fixtures::all()
@@ -74,14 +82,23 @@ mod tests {
         }
     }
 
+    fn origin(stack: &[&str], count: u64) -> LeakOrigin {
+        let stack = stack.iter().map(|name| (*name).to_owned()).collect();
+        LeakOrigin {
+            stack: Some(stack),
+            count,
+            ..leak("leak_stack").origins.swap_remove(0)
+        }
+    }
+
     #[test]
     fn outermost_first_and_what_has_no_stack_says_so() {
         let stacked = Leak {
-            stack: Some(vec![
-                "inner".to_owned(),
-                "Lcom/acme/Foo;::leak x".to_owned(),
-            ]),
-            stacked: 7,
+            origins: vec![
+                origin(&["inner", "Lcom/acme/Foo;::leak x"], 4),
+                origin(&["other"], 2),
+                origin(&["inner", "Lcom/acme/Foo;::leak x"], 1),
+            ],
             count: 10,
             ..leak("leak_stack")
         };
@@ -96,7 +113,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "java;Lcom/acme/Foo:::leak x;inner 7",
+                "java;Lcom/acme/Foo:::leak x;inner 5",
+                "java;other 2",
                 "java;[no stack] 3",
                 "a b;[no stack] 12001",
             ]
@@ -112,7 +130,8 @@ mod tests {
             stacked in 0..2_000_u64,
         ) {
             let frames = stack.len();
-            let leak = Leak { comm, stack: Some(stack), stacked, count, ..leak("leak_stack") };
+            let origins = vec![LeakOrigin { stack: Some(stack), count: stacked, ..origin(&[], 0) }];
+            let leak = Leak { comm, origins, count, ..leak("leak_stack") };
             let all = folded(&[leak]);
             prop_assert_eq!(all.iter().map(|(_, n)| n).sum::<u64>(), count);
             for (line, _) in all {

@@ -6,6 +6,7 @@ pub(crate) mod fixtures;
 pub mod folded;
 #[cfg(test)]
 pub(crate) mod histories;
+pub mod html;
 mod json;
 mod page;
 pub mod plain;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::fixtures::{self, HOSTILE};
-use super::{Json, Plain, Renderer, folded, histories, plain};
+use super::{Json, Plain, Renderer, folded, histories, html, plain};
 use crate::report::history::History;
 use crate::report::*;
 use crate::sanitize::is_harmless;
@@ -62,7 +62,111 @@ fn histories() {
         folded::write(&history, &mut out).expect("memory is enough");
         let text = String::from_utf8(out).expect("text is UTF-8");
         golden(&format!("history_{name}_folded"), text);
+        let mut out = Vec::new();
+        html::write(&history, &mut out).expect("memory is enough");
+        let text = String::from_utf8(out).expect("text is UTF-8");
+        // The style is a file of its own.
+        let (before, rest) = text.split_once("<style>").expect("a style");
+        let (_, after) = rest.split_once("</style>").expect("its end");
+        golden(
+            &format!("history_{name}_html"),
+            format!("{before}<style></style>{after}"),
+        );
     }
+}
+
+/// Every tag is ours, and each is closed.
+fn check_markup(name: &str, page: &str) {
+    const KNOWN: &str = " a article b body circle dd details div dl dt figcaption figure h1 h2 h3 head \
+        header html li line main ol p path rect section span style summary svg table tbody td text th \
+        thead title tr ul ";
+    let (doctype, mut rest) = page.split_once('\n').expect("more than one line");
+    assert_eq!(doctype, "<!DOCTYPE html>");
+    let mut open = Vec::new();
+    while let Some((_, tag)) = rest.split_once('<') {
+        let (tag, behind) = tag.split_once('>').expect("a tag ends");
+        assert_eq!(tag.matches('"').count() % 2, 0, "{name}: <{tag}>");
+        rest = behind;
+        let named = tag.trim_start_matches('/').trim_end_matches('/');
+        let element = named.split_whitespace().next().expect("a name");
+        if element == "meta" {
+            continue;
+        }
+        assert!(KNOWN.contains(&format!(" {element} ")), "{name}: <{tag}>");
+        if tag.starts_with('/') {
+            assert_eq!(open.pop(), Some(element), "{name}: <{tag}>");
+        } else if !tag.ends_with('/') {
+            open.push(element);
+        }
+    }
+    assert!(open.is_empty(), "{name}: {open:?} are open");
+    for outside in ["http:", "https:", "src=", "href=", "url(", "@import"] {
+        assert!(!page.contains(outside), "{name}: {outside}");
+    }
+}
+
+#[test]
+fn pages_are_well_formed_and_load_nothing() {
+    for (name, history) in histories_all() {
+        let mut out = Vec::new();
+        html::write(&history, &mut out).expect("memory is enough");
+        check_markup(name, &String::from_utf8(out).expect("text is UTF-8"));
+    }
+}
+
+/// A history that is hostile wherever it has text.
+fn poisoned_history(text: &str, with_end: bool) -> History {
+    let mut history = History::default();
+    let reports = poisoned(text);
+    for report in &reports {
+        if with_end || !matches!(report.body, Body::End(_)) {
+            history.add(report.clone());
+        }
+    }
+    history.interval_is_complete();
+    // Once more, so that there is something to draw.
+    for report in reports {
+        if matches!(report.body, Body::Interval(_) | Body::Leak(_)) {
+            history.add(report);
+        }
+    }
+    history.interval_is_complete();
+    history
+}
+
+fn check_history(text: &str) {
+    for with_end in [false, true] {
+        let history = poisoned_history(text, with_end);
+        let mut page = Vec::new();
+        html::write(&history, &mut page).expect("memory is enough");
+        let page = String::from_utf8(page).expect("text is UTF-8");
+        assert!(harmless_but_for_line_ends(&page), "{text:?}");
+        // Words of the text may be those that a page of ours must not have.
+        if !text.contains(|c: char| c.is_ascii_alphabetic()) {
+            check_markup("poisoned", &page);
+        }
+        let mut lines = Vec::new();
+        plain::history(&history, false, &mut lines).expect("memory is enough");
+        let lines = String::from_utf8(lines).expect("text is UTF-8");
+        assert!(harmless_but_for_line_ends(&lines), "{text:?}");
+        let mut stacks = Vec::new();
+        folded::write(&history, &mut stacks).expect("memory is enough");
+        let stacks = String::from_utf8(stacks).expect("text is UTF-8");
+        assert!(harmless_but_for_line_ends(&stacks), "{text:?}");
+    }
+}
+
+#[test]
+fn hostile_text_cannot_become_markup() {
+    check_history(HOSTILE);
+    for text in ["\"><", "</", "'<!--", "]]>", "&#60;", "\" =1><"] {
+        check_history(text);
+    }
+    let history = poisoned_history("<script>alert(1)</script>", true);
+    let mut page = Vec::new();
+    html::write(&history, &mut page).expect("memory is enough");
+    let page = String::from_utf8(page).expect("text is UTF-8");
+    assert!(!page.contains("<script") && page.contains("&lt;script&gt;"));
 }
 
 fn histories_all() -> [(&'static str, History); 4] {
@@ -309,5 +413,10 @@ proptest! {
     #[test]
     fn no_text_can_reach_the_terminal(text in any::<String>()) {
         check(&text);
+    }
+
+    #[test]
+    fn no_text_can_become_markup(text in "[<>&\"'/! =\\-\\PC0-9]{0,12}") {
+        check_history(&text);
     }
 }

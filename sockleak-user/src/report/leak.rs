@@ -135,8 +135,10 @@ pub struct Leak {
     /// How many of the sockets have a captured stack.
     pub stacked: u64,
     /// Where they come from, most frequent first.
+    #[serde(default)]
     pub origins: Vec<LeakOrigin>,
     /// Those whose origin is not in the list.
+    #[serde(default)]
     pub other_origins: u64,
     /// The limit reached first, when one is in sight.
     pub limit: Option<Limit>,

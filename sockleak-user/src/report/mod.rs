@@ -33,7 +33,7 @@ pub use search::{HotLoop, PressureReport, SearchReport};
 pub use snapshot::{
     PortsReport, ProcessReport, SnapshotReport, SocketReport, SockstatReport, Unattributed,
 };
-pub use time::{rfc3339, start_time};
+pub use time::{rfc3339, start_time, unix_ms};
 pub use watch::{
     EndReport, EventReport, HookState, IntervalProcess, IntervalReport, SearchOutcome, StartReport,
 };

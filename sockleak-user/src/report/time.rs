@@ -19,6 +19,27 @@ pub fn rfc3339(unix_ns: u64) -> String {
     )
 }
 
+/// Milliseconds since 1970-01-01T00:00:00Z of a time that [`rfc3339`] wrote; `None` for any other
+/// text.
+pub fn unix_ms(ts: &str) -> Option<u64> {
+    let number = |from: usize, to: usize| -> Option<u64> {
+        let digits = ts.get(from..to)?;
+        let all = digits.bytes().all(|c| c.is_ascii_digit());
+        all.then(|| digits.parse().ok()).flatten()
+    };
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let ms = (number(11, 13)? * 3_600 + number(14, 16)? * 60 + number(17, 19)?) * 1_000
+        + number(20, 23)?;
+    if !(1970..=2554).contains(&year) || !(1..=12).contains(&month) {
+        return None;
+    }
+    let years: u64 = (1970..year).map(days_in_year).sum();
+    let months: u64 = (1..month).map(|month| days_in_month(year, month)).sum();
+    let unix = (years + months + day.checked_sub(1)?) * MS_PER_DAY + ms;
+    // Whatever is written otherwise is not this time.
+    (rfc3339(unix.checked_mul(NS_PER_MS)?) == ts).then_some(unix)
+}
+
 /// When a process started, RFC 3339; `None` when its start could not be read.
 ///
 /// `boot_unix_ns` is the wall clock minus `CLOCK_BOOTTIME`, both read at the same moment.
@@ -116,6 +137,18 @@ mod tests {
                 prop_assert_eq!(b.2, 1);
                 prop_assert_eq!(a.2, days_in_month(a.0, a.1));
                 prop_assert!((b.0, b.1) == (a.0, a.1 + 1) || (b.0, b.1, a.1) == (a.0 + 1, 1, 12));
+            }
+        }
+
+        #[test]
+        fn what_was_written_is_read(ns: u64) {
+            prop_assert_eq!(unix_ms(&rfc3339(ns)), Some(ns / NS_PER_MS));
+        }
+
+        #[test]
+        fn other_text_is_no_time(text in "[0-9TZ:.-]{0,26}") {
+            if let Some(ms) = unix_ms(&text) {
+                prop_assert_eq!(rfc3339(ms * NS_PER_MS), text);
             }
         }
 

@@ -169,7 +169,8 @@ fn put_causes(page: &mut Page, causes: &[CauseCount]) {
     table.put(page);
 }
 
-fn why(failure: &FailureReport) -> String {
+/// The cause in a sentence.
+pub fn why(failure: &FailureReport) -> String {
     let name = failure.cause.name();
     let range = match failure.range {
         Some([low, high]) => format!("{low}-{high}"),
@@ -214,7 +215,8 @@ fn why(failure: &FailureReport) -> String {
     format!("{name}: {text}")
 }
 
-fn whereto(failure: &FailureReport) -> Option<String> {
+/// Addresses, namespace, cgroup, options.
+pub fn whereto(failure: &FailureReport) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(src) = &failure.src {
         parts.push(format!("from {src}"));
@@ -232,7 +234,8 @@ fn whereto(failure: &FailureReport) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-fn searched(failure: &FailureReport) -> Option<String> {
+/// What a call cost.
+pub fn searched(failure: &FailureReport) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(ns) = failure.search_ns {
         parts.push(latency(ns));
@@ -243,7 +246,8 @@ fn searched(failure: &FailureReport) -> Option<String> {
     (!parts.is_empty()).then(|| format!("{} per call", parts.join(", ")))
 }
 
-fn ports(breakdown: &PortBreakdown) -> String {
+/// What the range is used for.
+pub fn ports(breakdown: &PortBreakdown) -> String {
     let age = if breakdown.age_s >= 1.0 {
         format!(", as of {} ago", duration(breakdown.age_s))
     } else {
@@ -260,7 +264,7 @@ fn ports(breakdown: &PortBreakdown) -> String {
 }
 
 /// Who has connected there, and what became of it.
-fn callers(callers: &[Caller]) -> String {
+pub fn callers(callers: &[Caller]) -> String {
     let each: Vec<_> = callers
         .iter()
         .map(|caller| {

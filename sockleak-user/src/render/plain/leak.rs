@@ -45,7 +45,8 @@ pub fn put(page: &mut Page, leak: &Leak) {
     page.labelled_list(INDENT, "unseen", TEXT, &leak.coverage);
 }
 
-fn class(class: LeakClass) -> &'static str {
+/// What state they are in.
+pub fn class(class: LeakClass) -> &'static str {
     match class {
         LeakClass::Unbound => "CLOSED without a port, never closed",
         LeakClass::Bound => "CLOSED but holding a port, never closed",
@@ -53,7 +54,8 @@ fn class(class: LeakClass) -> &'static str {
     }
 }
 
-fn after(leak: &Leak) -> Option<String> {
+/// What happened before they were forgotten, and towards whom.
+pub fn after(leak: &Leak) -> Option<String> {
     let happened = match leak.after {
         After::NeverUsed => "socket(), and nothing since",
         After::ConnectRefused => "connect() was refused",
@@ -99,7 +101,8 @@ fn stacks(page: &mut Page, leak: &Leak) {
     }
 }
 
-fn pace(leak: &Leak) -> String {
+/// Growth, age, confidence.
+pub fn pace(leak: &Leak) -> String {
     let growth = leak
         .rate_per_min
         .map_or("growth not known yet".to_owned(), per_minute);
@@ -115,7 +118,8 @@ fn pace(leak: &Leak) -> String {
     )
 }
 
-fn limit(limit: &Limit) -> String {
+/// What runs out, and when.
+pub fn limit(limit: &Limit) -> String {
     let name = match limit.name {
         LimitName::FdLimit => "file descriptors",
         LimitName::PortRange => "local ports",

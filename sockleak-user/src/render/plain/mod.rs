@@ -2,19 +2,19 @@
 
 mod end;
 mod event;
-mod failure;
+pub(super) mod failure;
 mod history;
 mod interval;
-mod leak;
-mod loss;
+pub(super) mod leak;
+pub(super) mod loss;
 mod occupancy;
 mod ports;
-mod pressure;
+pub(super) mod pressure;
 mod probes;
 mod processes;
 mod recording;
-mod search;
-mod snapshot;
+pub(super) mod search;
+pub(super) mod snapshot;
 mod start;
 
 use std::io::{self, Write};
@@ -70,13 +70,13 @@ impl Renderer for Plain {
 }
 
 /// The time of day in an RFC 3339 time, in UTC like all of it.
-fn clock(ts: &str) -> &str {
+pub(super) fn clock(ts: &str) -> &str {
     let time = ts.split_once('T').map_or(ts, |(_, time)| time);
     time.trim_end_matches('Z')
 }
 
 /// `java[4684]`, not broken at the end of a line
-fn process(comm: &str, pid: u32) -> String {
+pub(super) fn process(comm: &str, pid: u32) -> String {
     let comm = if comm.is_empty() { "?" } else { comm };
     format!("{}[{pid}]", comm.replace(' ', "\u{a0}"))
 }
@@ -95,7 +95,9 @@ fn put_container(page: &mut Page, indent: usize, column: usize, container: Optio
 }
 
 /// Names that share a fact, `alloc, destroy`, each fact where it first occurs.
-fn grouped<'a, T: PartialEq>(facts: impl Iterator<Item = (&'a str, T)>) -> Vec<(String, T)> {
+pub(super) fn grouped<'a, T: PartialEq>(
+    facts: impl Iterator<Item = (&'a str, T)>,
+) -> Vec<(String, T)> {
     let mut groups: Vec<(String, T)> = Vec::new();
     for (name, fact) in facts {
         match groups.iter_mut().find(|(_, known)| *known == fact) {

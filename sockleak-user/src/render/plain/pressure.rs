@@ -41,7 +41,8 @@ pub fn put(page: &mut Page, pressure: &PressureReport) {
     page.labelled_list(INDENT, "fix", TEXT, &pressure.remedy);
 }
 
-fn room(pressure: &PressureReport) -> Option<String> {
+/// What is left, and for how long.
+pub fn room(pressure: &PressureReport) -> Option<String> {
     let (used, size) = (pressure.used?, pressure.size?);
     let range = pressure
         .range

@@ -140,7 +140,8 @@ pub fn put_found(page: &mut Page, hot_loops: &[HotLoop]) {
     }
 }
 
-fn cost(hot: &HotLoop) -> String {
+/// What a hot loop costs.
+pub fn cost(hot: &HotLoop) -> String {
     let search = &hot.search;
     let percent = |share: f64| format!("{:.1}\u{a0}%", share * 100.0);
     let share = match (search.cpu_share, search.cpu_share_at_most) {

@@ -2,10 +2,15 @@
 //! there is no end.
 
 mod so_far;
+mod timeline;
 
-use super::{Body, CutReport, EndReport, Leak, RecordingReport, Report, StartReport};
+use super::{
+    Body, CutReport, EndReport, FailureReport, HotLoop, IntervalProcess, Leak, PressureReport,
+    RecordingReport, Report, StartReport,
+};
 
 pub use so_far::SoFar;
+pub use timeline::{Held, Point, Timeline};
 
 /// Gaps that are kept; of further ones only the number.
 const MOST_GAPS: usize = 64;
@@ -33,6 +38,8 @@ pub struct History {
     pub end: Option<At<Box<EndReport>>>,
     /// What the intervals tell, up to the last that is complete.
     pub so_far: SoFar,
+    /// How it went.
+    pub timeline: Timeline,
     /// Lines that are missing.
     pub gaps: Vec<Report>,
     /// Gaps that are not among them.
@@ -64,7 +71,9 @@ impl History {
 
     /// All lines of an interval have come.
     pub fn interval_is_complete(&mut self) {
-        self.so_far.add(std::mem::take(&mut self.pending));
+        let lines = std::mem::take(&mut self.pending);
+        self.timeline.add(&lines);
+        self.so_far.add(lines);
     }
 
     /// Leaks at the end, or as of the last complete interval.
@@ -72,6 +81,39 @@ impl History {
         match &self.end {
             Some(at) => &at.body.leaks,
             None => &self.so_far.leaks,
+        }
+    }
+
+    /// Failures, most frequent first; likewise.
+    pub fn failures(&self) -> Vec<FailureReport> {
+        match &self.end {
+            Some(at) => at.body.failures.clone(),
+            None => self.so_far.failures(),
+        }
+    }
+
+    /// Who has spent CPU time in the port search, dearest first; likewise.
+    pub fn hot_loops(&self) -> Vec<HotLoop> {
+        match &self.end {
+            Some(at) => at.body.hot_loops.clone(),
+            None => self.so_far.hot_loops(),
+        }
+    }
+
+    /// Destinations towards which ports were getting scarce; likewise.
+    pub fn pressures(&self) -> &[PressureReport] {
+        match &self.end {
+            Some(at) => &at.body.pressures,
+            None => &self.so_far.pressures,
+        }
+    }
+
+    /// What processes held; likewise.
+    pub fn processes(&self) -> &[IntervalProcess] {
+        match (&self.end, &self.so_far.last) {
+            (Some(at), _) => &at.body.processes,
+            (None, Some(last)) => &last.processes,
+            (None, None) => &[],
         }
     }
 
