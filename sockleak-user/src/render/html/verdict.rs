@@ -1,10 +1,10 @@
 //! First of all: what it comes to.
 
 use super::super::plain::{clock, failure, leak, process};
-use super::super::units::counted;
+use super::super::units::{counted, duration};
 use super::Html;
+use crate::report::Body;
 use crate::report::history::History;
-use crate::report::{Body, OpCounts};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Tone {
         match self {
             Self::Bad => "Problem",
             Self::Warn => "Warning",
-            Self::Good => "Healthy",
+            Self::Good => "Nothing found",
             Self::Unknown => "Unknown",
         }
     }
@@ -150,31 +150,37 @@ fn nothing_found(history: &History) -> Option<(Tone, String)> {
         None if history.so_far.intervals > 0 => history.so_far.failed,
         None => return None,
     };
-    let blind = failed == OpCounts::default();
-    let so_far = if history.end.is_none() {
-        " up to the cut"
+    let watched = duration(super::watched_s(history));
+    let up_to = if history.end.is_none() {
+        ", up to the cut"
     } else {
         ""
     };
-    Some(if blind {
-        (
-            Tone::Good,
-            format!("No process was found to leak sockets{so_far}; failed calls were not visible."),
-        )
-    } else if failed.total() > 0 {
-        (
-            Tone::Warn,
-            format!(
-                "{} failed{so_far}, none of what is shown; no process was found to leak sockets.",
-                counted(failed.total(), "call")
-            ),
-        )
-    } else {
-        (
-            Tone::Good,
-            format!("No process leaks sockets, no call failed for want of a port{so_far}."),
-        )
-    })
+    let calls = [
+        ("connect()", failed.connect),
+        ("bind()", failed.bind),
+        ("listen()", failed.listen),
+    ];
+    let unseen: Vec<_> = calls
+        .iter()
+        .filter(|(_, count)| count.is_none())
+        .map(|(name, _)| *name)
+        .collect();
+    let failures = match failed.total() {
+        0 if unseen.len() == calls.len() => "failed calls were not visible".to_owned(),
+        0 if unseen.is_empty() => "no call failed for want of a port".to_owned(),
+        0 => format!(
+            "no call failed for want of a port ({} not visible)",
+            unseen.join(", ")
+        ),
+        n => format!("{} failed, none of what is shown", counted(n, "call")),
+    };
+    let tone = match failed.total() {
+        0 => Tone::Good,
+        _ => Tone::Warn,
+    };
+    let text = format!("In {watched}{up_to}, no process was found to leak sockets; {failures}.");
+    Some((tone, text))
 }
 
 /// What is missing stands in front of everything.
