@@ -131,3 +131,34 @@ fn orphans_are_in_the_namespace_and_behind_no_descriptor() {
     assert_eq!(of(&truth, "clients").held.established, server.orphaned);
     running.stop();
 }
+
+/// How many are in this state in the namespace of the name server.
+fn in_state(truth: &GroundTruth, state: u8) -> u64 {
+    let states = hashed_by_state(of(truth, "httpdns").pid).expect("the namespace");
+    states.get(&state).copied().unwrap_or(0)
+}
+
+const ESTABLISHED: u8 = 1;
+const FIN_WAIT1: u8 = 4;
+
+#[test]
+fn what_is_said_against_orphans_helps() {
+    let Some(launcher) = launcher() else { return };
+    let mut running = Remedied::OrphansReset.start(&launcher).expect("start");
+    let truth = running.freeze().expect("freeze");
+    assert!(of(&truth, "httpdns").orphaned > 500, "{truth:?}");
+    assert_eq!(in_state(&truth, FIN_WAIT1), 0);
+    assert_eq!(in_state(&truth, ESTABLISHED), 0, "the clients are told");
+    running.stop();
+
+    let mut running = Remedied::OrphansTimeOut.start(&launcher).expect("start");
+    let truth = running.freeze().expect("freeze");
+    let begin = Instant::now();
+    while in_state(&truth, FIN_WAIT1) > 0 {
+        let left = in_state(&truth, FIN_WAIT1);
+        assert!(begin.elapsed() < Duration::from_secs(20), "{left} are left");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    eprintln!("the last orphan was given up after {:.1?}", begin.elapsed());
+    running.stop();
+}

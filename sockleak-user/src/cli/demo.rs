@@ -12,7 +12,7 @@ use super::config;
 use super::exit::Failure;
 use super::prepare::{explain, prepare};
 use super::printer::{Format, Printer};
-use crate::demo::calls::{Curve, Curves, check_curves, check_orphans};
+use crate::demo::calls::{Curve, Curves, check_curves};
 use crate::demo::check::{Check, Observed, compare};
 use crate::demo::{DemoError, GroundTruth, Launcher, Running, SCENARIOS, Scenario, find, wording};
 use crate::engine::{Session, Settings, timestamp};
@@ -169,7 +169,7 @@ fn show(scenario: &Scenario, format: Format, printer: &mut Printer) -> anyhow::R
         failures: Some(&end.failures),
     };
     let mut check = compare(&truth, observed);
-    check.wrong.extend(check_orphans(&truth, &end));
+    check.wrong.extend(crate::demo::check_orphans(&truth, &end));
     let curves = curves.all();
     if scenario.steps > 0 {
         check.wrong.extend(check_curves(&truth, &curves));
@@ -201,6 +201,10 @@ fn only_ours(end: &mut EndReport, truth: &GroundTruth) {
     end.failures.retain(|failure| ours(failure.pid));
     end.failures_by_cause = tracker::by_cause(&end.failures);
     end.hot_loops.retain(|hot| ours(hot.search.pid));
+    if let Some(orphans) = &mut end.orphans {
+        orphans.processes.retain(|process| ours(process.pid));
+        orphans.peers.retain(|peer| peer.netns == truth.netns);
+    }
     end.pressures
         .retain(|pressure| pressure.netns == truth.netns);
     end.ports.retain(|ports| ports.netns == truth.netns);

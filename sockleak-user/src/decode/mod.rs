@@ -5,6 +5,7 @@ mod endings;
 mod event;
 mod inventory;
 mod maps;
+mod released;
 mod searches;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,6 +17,7 @@ pub use endings::{ending, site};
 pub use event::{Event, EventKind, SearchEvent, event};
 pub use inventory::held_socket;
 pub use maps::{counters, process_counters, process_id};
+pub use released::released;
 pub use searches::{failure_counters, search_counters, search_process};
 
 use crate::model::Family;

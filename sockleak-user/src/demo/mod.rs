@@ -44,6 +44,7 @@ pub mod wording;
 
 pub use actor::{DemoError, Launcher};
 pub use netns::{loopback_up, namespace_inode, raise_descriptor_limit};
+pub use orphans::check_orphans;
 pub use remedied::Remedied;
 pub use role::{ACTOR_COMMAND, perform_if_asked};
 pub use running::Running;

@@ -1,7 +1,7 @@
 //! The incidents with their remedies applied: what failed does not fail any more.
 
 use super::actor::{DemoError, Launcher};
-use super::{Running, bind_early, reuse_theft, time_wait};
+use super::{Running, bind_early, orphans, reuse_theft, time_wait};
 
 /// An incident with a remedy applied in its namespace. For tests that a remedy which sockleak
 /// prints is true.
@@ -15,6 +15,10 @@ pub enum Remedied {
     BindLate,
     /// `reuse-theft` with an agent whose ports are outside of the range.
     PortsElsewhere,
+    /// `orphans` with SO_LINGER {1, 0}.
+    OrphansReset,
+    /// `orphans` with TCP_USER_TIMEOUT.
+    OrphansTimeOut,
 }
 
 impl Remedied {
@@ -27,6 +31,8 @@ impl Remedied {
             Self::TimeWaitReuse => time_wait::with_reuse(launcher),
             Self::WiderRange => time_wait::with_wider_range(launcher),
             Self::BindLate => bind_early::stage(launcher, true),
+            Self::OrphansReset => orphans::with_linger(launcher),
+            Self::OrphansTimeOut => orphans::with_user_timeout(launcher),
             Self::PortsElsewhere => reuse_theft::stage(launcher, [42000, 42999]),
         }
     }

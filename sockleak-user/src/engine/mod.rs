@@ -14,6 +14,7 @@ mod losses;
 mod names;
 mod namespaces;
 mod origins;
+mod orphans;
 mod ports;
 mod session;
 mod shortage;

@@ -17,6 +17,7 @@ use super::{
     look::{Look, Way, look},
     losses, names, namespaces,
     origins::Origins,
+    orphans::Orphans,
     shortage::Shortage,
     snapshot::shows,
 };
@@ -87,6 +88,7 @@ pub struct Session {
     hidden: Option<Hidden>,
     shortage: Shortage,
     origins: Origins,
+    orphans: Orphans,
     boot_unix_ns: u64,
     #[cfg(feature = "bpf-log")]
     _bpf_log: Option<super::bpf_log::BpfLog>,
@@ -164,6 +166,7 @@ impl Session {
             outcomes.any(|outcome| outcome.hook == hook && outcome.served.is_some())
         };
         let (endings, connects) = (serves(Hook::Ending), serves(Hook::Connect));
+        let releases = serves(Hook::Release);
         let origins = Origins::take(
             &mut attached,
             settings.stacks,
@@ -171,6 +174,7 @@ impl Session {
             endings,
             connects,
         )?;
+        let orphans = Orphans::take(&mut attached, releases)?;
         let mut session = Self {
             settings,
             attached,
@@ -186,6 +190,7 @@ impl Session {
             hidden: None,
             shortage: Shortage::new(facts),
             origins,
+            orphans,
             boot_unix_ns: u64::try_from(boot::boot_unix_ns()).unwrap_or(0),
             #[cfg(feature = "bpf-log")]
             _bpf_log: bpf_log,
@@ -229,6 +234,7 @@ impl Session {
                 keep: Some(&keep),
             },
             calls,
+            orphans: self.orphans.report(&self.tracker),
             loss: self.loss(),
             self_cost: cost::so_far(&self.attached),
         };
@@ -290,6 +296,7 @@ impl Session {
             accept_visible: self.serves(Hook::AcceptOwner).is_some(),
             leaks,
             coverage: self.coverage(),
+            orphans: self.orphans.report(&self.tracker),
             loss: self.loss(),
             self_cost: cost::so_far(&self.attached),
         };
@@ -346,6 +353,7 @@ impl Session {
         });
         if with_inventory {
             self.origins.look(&self.tracker);
+            self.orphans.look(reading.sockstat.orphan, patient);
         }
         self.make_room(&counters);
         if !over.is_empty() {
@@ -459,7 +467,7 @@ impl Session {
             self.tracker.counters(),
             self.events.as_ref().map(EventReader::overflow),
             self.attached.missed_runs(),
-            self.undecodable + self.origins.undecodable(),
+            self.undecodable + self.origins.undecodable() + self.orphans.undecodable(),
         )
     }
 

@@ -205,6 +205,7 @@ mod tests {
         let mut child = std::process::Command::new("unshare")
             .args(["--pid", "--fork", "sh", "-c", "sleep 60 & echo $!; wait"])
             .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
         let mut line = String::new();

@@ -7,6 +7,7 @@ mod failure;
 pub mod history;
 mod leak;
 mod loss;
+mod orphans;
 mod ports;
 mod probes;
 mod read;
@@ -22,6 +23,7 @@ pub use crate::model::{Cause, Family, Op, SocketClass};
 pub use failure::{Caller, CauseCount, FailureReport, OpCounts, PortBreakdown, errno_name};
 pub use leak::{After, Holder, Leak, LeakClass, LeakOrigin, Limit, LimitName};
 pub use loss::{Loss, SelfCost};
+pub use orphans::{OrphanPeer, OrphansReport};
 pub use ports::{
     AddressReport, BlockerReport, DestinationReport, DrainReport, ElsewhereReport, OccupancyReport,
     OutsideHolderReport, OutsideReport, PortHolderReport, TowardsReport,

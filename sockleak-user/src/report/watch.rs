@@ -5,8 +5,8 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CauseCount, FailureReport, HotLoop, Leak, Loss, OpCounts, PortsReport, PressureReport,
-    ProcessReport, SearchReport, SelfCost, SockstatReport, Unattributed,
+    CauseCount, FailureReport, HotLoop, Leak, Loss, OpCounts, OrphansReport, PortsReport,
+    PressureReport, ProcessReport, SearchReport, SelfCost, SockstatReport, Unattributed,
 };
 
 /// First line: what is attached.
@@ -64,6 +64,8 @@ pub struct IntervalReport {
     pub failed: OpCounts,
     /// Of those, in no `failure` line: there was no room for their kind.
     pub failed_unlisted: u64,
+    /// Orphans of the host; `None` when there are few.
+    pub orphans: Option<Box<OrphansReport>>,
     /// Losses since attach.
     pub loss: Loss,
     /// Own cost since start.
@@ -180,6 +182,8 @@ pub struct EndReport {
     pub hot_loops: Vec<HotLoop>,
     /// Destinations towards which ports were getting scarce in the last interval.
     pub pressures: Vec<PressureReport>,
+    /// Orphans of the host at the end; `None` when there are few.
+    pub orphans: Option<Box<OrphansReport>>,
     /// What was not visible.
     pub coverage: Vec<String>,
     /// Losses since attach.

@@ -4,6 +4,7 @@ pub mod inventory;
 pub mod kernel_maps;
 pub mod limits;
 pub mod netns;
+pub mod orphans;
 pub mod pasts;
 pub mod pid_dir;
 pub mod recording;

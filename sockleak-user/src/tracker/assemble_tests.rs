@@ -258,6 +258,7 @@ fn interval_and_end_add_up() {
             infos: &infos,
             boot_unix_ns: 0,
             selection: Selection { top, keep: None },
+            orphans: None,
             loss: Loss::default(),
             self_cost: SelfCost::default(),
         };
@@ -327,6 +328,7 @@ fn interval_and_end_add_up() {
             accept_visible: true,
             leaks: Vec::new(),
             coverage: vec!["no hook for x".into()],
+            orphans: None,
             loss: Loss::default(),
             self_cost: SelfCost::default(),
         },
@@ -367,6 +369,7 @@ fn the_age_of_sockets_without_birth_is_since_first_found() {
         infos: &watched.infos,
         boot_unix_ns: 0,
         selection: Selection::default(),
+        orphans: None,
         loss: Loss::default(),
         self_cost: SelfCost::default(),
     };

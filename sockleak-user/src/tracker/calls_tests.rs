@@ -78,6 +78,7 @@ fn interval_of(watched: &Watched, calls: CallsInput<'_>) -> IntervalReport {
         boot_unix_ns: 0,
         selection: Selection::default(),
         calls,
+        orphans: None,
         loss: Loss::default(),
         self_cost: SelfCost::default(),
     };
@@ -97,6 +98,7 @@ fn end_of(watched: &Watched) -> EndReport {
         accept_visible: true,
         leaks: Vec::new(),
         coverage: Vec::new(),
+        orphans: None,
         loss: Loss::default(),
         self_cost: SelfCost::default(),
     };

@@ -16,6 +16,7 @@ mod idle;
 mod latencies;
 mod occupancy;
 mod origins;
+mod orphans;
 mod ports;
 mod pressure;
 mod provenance;
@@ -36,6 +37,8 @@ mod assemble_tests;
 mod calls_tests;
 #[cfg(test)]
 mod census_tests;
+#[cfg(test)]
+mod orphans_tests;
 #[cfg(test)]
 mod port_use_tests;
 #[cfg(test)]
@@ -70,6 +73,7 @@ pub use occupancy::{
     PortHolders, Range, Room,
 };
 pub use origins::Origin;
+pub use orphans::{Orphan, OrphanLook, OrphanRules, OrphanTally, orphans};
 pub use ports::{NamespaceUse, PortSet};
 pub use pressure::{Pressures, RoomLook, Route, Warning};
 pub use provenance::{NamedStack, NamedStacks, Pasts};

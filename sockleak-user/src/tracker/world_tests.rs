@@ -468,6 +468,7 @@ fn check_reports(tracker: &Tracker, world: &World) -> Result<(), TestCaseError> 
             accept_visible: true,
             leaks,
             coverage: Vec::new(),
+            orphans: None,
             loss: crate::report::Loss::default(),
             self_cost: crate::report::SelfCost::default(),
         },

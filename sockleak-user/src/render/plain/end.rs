@@ -3,7 +3,7 @@
 use super::super::page::{Page, Style};
 use super::super::units::{count, counted, duration, per_second, signed};
 use super::snapshot::kinds_text;
-use super::{TEXT, failure, leak, loss, ports, pressure, processes, search};
+use super::{TEXT, failure, leak, loss, orphans, ports, pressure, processes, search};
 use crate::report::{EndReport, IntervalProcess, Leak};
 
 pub fn put(page: &mut Page, end: &EndReport) {
@@ -13,6 +13,10 @@ pub fn put(page: &mut Page, end: &EndReport) {
     for found in &end.pressures {
         page.end_line();
         pressure::put(page, found);
+    }
+    if let Some(found) = &end.orphans {
+        page.end_line();
+        orphans::put(page, found);
     }
     put_processes(page, &end.processes);
     ports::put(page, &end.ports);

@@ -2,7 +2,7 @@
 
 use super::super::page::{Page, Style};
 use super::super::units::{count, counted, duration, per_second};
-use super::{TEXT, failure, loss, processes, search};
+use super::{TEXT, failure, loss, orphans, processes, search};
 use crate::report::IntervalReport;
 
 pub fn put(page: &mut Page, time: &str, interval: &IntervalReport) {
@@ -52,6 +52,9 @@ pub fn put(page: &mut Page, time: &str, interval: &IntervalReport) {
             counted(interval.searches_omitted, "more port search")
         );
         page.line(Style::Faint, &text);
+    }
+    if let Some(found) = &interval.orphans {
+        page.labelled(0, "orphans", TEXT, Style::Warn, &orphans::brief(found));
     }
     failure::put_counts(page, &interval.failed, interval.failed_unlisted);
 }

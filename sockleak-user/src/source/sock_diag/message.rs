@@ -136,6 +136,7 @@ fn socket(payload: &[u8]) -> Option<DiagSocket> {
         uid: raw.uid,
         rqueue: raw.recv_queue,
         wqueue: raw.send_queue,
+        is_probing: matches!(raw.timer, Some(Timer::Probe(_))),
         expires_ms: (raw.timer == Some(Timer::TimeWait))
             .then(|| payload.get(EXPIRES..)?.first_chunk().copied())
             .flatten()
@@ -249,6 +250,7 @@ mod tests {
             uid: 1000,
             rqueue: 3,
             wqueue: 128,
+            is_probing: false,
             expires_ms: None,
             v6only: None,
         };

@@ -48,6 +48,8 @@ pub struct DiagSocket {
     pub rqueue: u32,
     /// Listeners: its limit. Others: unacknowledged bytes.
     pub wqueue: u32,
+    /// The timer that probes the peer's closed window is running.
+    pub is_probing: bool,
     /// TIME_WAIT: time left, ms.
     pub expires_ms: Option<u32>,
     /// IPV6_V6ONLY, of listeners and CLOSED sockets (net/ipv4/inet_diag.c
@@ -84,6 +86,16 @@ impl States {
     /// What descriptors can refer to: everything but TIME_WAIT and connection requests.
     pub const HELD: Self =
         Self(Self::ALL.0 & !(1 << TcpState::TimeWait as u32) & !(1 << TcpState::NewSynRecv as u32));
+
+    /// What a socket that its process has closed can be in, and listeners, which a dump begins
+    /// with.
+    pub const ORPHANS: Self = Self(
+        1 << TcpState::Listen as u32
+            | 1 << TcpState::FinWait1 as u32
+            | 1 << TcpState::FinWait2 as u32
+            | 1 << TcpState::Closing as u32
+            | 1 << TcpState::LastAck as u32,
+    );
 
     /// One state.
     pub const fn only(state: TcpState) -> Self {

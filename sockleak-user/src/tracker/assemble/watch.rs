@@ -6,7 +6,8 @@ use super::calls::{self, CallsInput};
 use super::{Selection, held, port_reports, sockstat_report};
 use crate::model::{Counters, NamespacePorts, ProcessId, ProcessInfo, SocketClass};
 use crate::report::{
-    EndReport, IntervalProcess, IntervalReport, Leak, LeakClass, Loss, PressureReport, SelfCost,
+    EndReport, IntervalProcess, IntervalReport, Leak, LeakClass, Loss, OrphansReport,
+    PressureReport, SelfCost,
 };
 use crate::tracker::accounts::{Account, Activity};
 use crate::tracker::census::Holding;
@@ -26,6 +27,8 @@ pub struct IntervalInput<'a> {
     pub selection: Selection<'a>,
     /// What to say about connect(), bind() and listen().
     pub calls: CallsInput<'a>,
+    /// Orphans, when there are many.
+    pub orphans: Option<Box<OrphansReport>>,
     /// Losses since attach.
     pub loss: Loss,
     /// Own cost since start.
@@ -72,6 +75,7 @@ pub fn interval(tracker: &Tracker, input: IntervalInput<'_>) -> IntervalReport {
         searches_omitted: all.saturating_sub(shown) as u64,
         failed: calls::failed(visible, counted, before),
         failed_unlisted: tracker.calls().newly_unlisted(),
+        orphans: input.orphans,
         loss: input.loss,
         self_cost: input.self_cost,
     }
@@ -102,6 +106,8 @@ pub struct EndInput<'a> {
     pub leaks: Vec<Leak>,
     /// What was not visible.
     pub coverage: Vec<String>,
+    /// Orphans, when there are many.
+    pub orphans: Option<Box<OrphansReport>>,
     /// Losses since attach.
     pub loss: Loss,
     /// Own cost since start.
@@ -156,6 +162,7 @@ pub fn end(tracker: &Tracker, input: EndInput<'_>) -> EndReport {
         hot_loops: calls::hot_loops_since_attach(tracker.calls(), &input.calls),
         pressures: input.pressures,
         coverage,
+        orphans: input.orphans,
         loss: input.loss,
         self_cost: input.self_cost,
     }
