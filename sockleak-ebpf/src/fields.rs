@@ -76,10 +76,17 @@ macro_rules! kernel_fields {
             (FDT_MAX_FDS, "fdtable.max_fds", 4)
             (INODE_MODE, "inode.i_mode", 2)
             (TASK_STACK, "task_struct.stack", 8)
-            (REGS_SP, "pt_regs.sp", 8)
             (REGS_NR, "pt_regs.orig_ax", 8)
             (REGS_ARG1, "pt_regs.di", 8)
             (REGS_ARG2, "pt_regs.si", 8)
+            (REGS_SP, "pt_regs.sp", 8)
+            (TASK_PID, "task_struct.pid", 4)
+            (TASK_FLAGS, "task_struct.flags", 4)
+            (TASK_MM, "task_struct.mm", 8)
+            (MM_START_CODE, "mm_struct.start_code", 8)
+            (MM_END_CODE, "mm_struct.end_code", 8)
+            (MM_EXE_FILE, "mm_struct.exe_file", 8)
+            (BINPRM_INTERP, "linux_binprm.interp", 8)
             (MPTCP_FIRST, "mptcp_sock.first", 8)
         }
     };

@@ -379,6 +379,18 @@ impl<R: Reader> Task<R> {
         self.member(&TASK_TGID)
     }
 
+    /// `pid`: thread id
+    #[inline(always)]
+    pub fn pid(&self) -> u32 {
+        self.member(&TASK_PID)
+    }
+
+    /// `flags`
+    #[inline(always)]
+    pub fn flags(&self) -> u32 {
+        self.member(&TASK_FLAGS)
+    }
+
     /// `start_boottime`, ns
     #[inline(always)]
     pub fn start_boottime_ns(&self) -> u64 {
@@ -452,8 +464,18 @@ const PT_REGS: u64 = 168;
 /// such an address is not on the stack.
 #[inline(always)]
 pub fn top_of_user_stack() -> u64 {
+    match user_stack_pointer() {
+        Some(sp) => read_user(sp as *const u8),
+        None => 0,
+    }
+}
+
+/// The user stack pointer of the current task, which is in a system call; `None` where it is not
+/// known how to find it.
+#[inline(always)]
+pub fn user_stack_pointer() -> Option<u64> {
     if REGS_SP.load() == ABSENT {
-        return 0;
+        return None;
     }
     // SAFETY: the helpers check every address.
     let sp: u64 = unsafe {
@@ -466,7 +488,7 @@ pub fn top_of_user_stack() -> u64 {
         };
         member::<Probe, u64>(regs as *const u8, &REGS_SP)
     };
-    read_user(sp as *const u8)
+    Some(sp)
 }
 
 /// Reads user memory; zero when it cannot be read.

@@ -12,6 +12,7 @@ mod endings;
 mod fields;
 pub mod names;
 mod records;
+mod runs;
 mod searches;
 mod sites;
 mod walk;
@@ -26,6 +27,11 @@ pub use records::{
     SEARCH_OPEN, SEARCH_TOLD, SOCKET_ADOPTED, SOCKET_KERNEL, SOCKET_MPTCP, SOCKET_PORT_BOUND,
     SOCKET_PORT_KNOWN, SOCKET_RELEASED, SOCKET_TRIED, STACK_FAILED, STACKS_ALWAYS, STACKS_AUTO,
     STACKS_NEVER, SocketEntry, UNKNOWN,
+};
+pub use runs::{
+    CODE_FRAMES, CodeFrame, CodeStack, Executable, FRAME_ADDRESS, FRAME_EMPTY, FRAME_FILE,
+    LEFT_SEEN, LEFT_TRIED, LeftKey, LeftStats, PATH_BYTES, RUN_EXECUTABLE, RUN_STACK, RunEvent,
+    RunTotals, STACK_WORDS,
 };
 pub use searches::{
     Cause, FailureKey, FailureStats, LATENCY_BUCKETS, OPTION_NO_PORT, OPTION_REUSEADDR,

@@ -15,6 +15,7 @@ mod kernel;
 mod log;
 mod maps;
 mod process;
+mod run_maps;
 
 /// Reached by nothing: the programs contain no panicking path, or the verifier refuses the loop.
 #[cfg(target_arch = "bpf")]

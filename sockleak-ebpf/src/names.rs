@@ -22,6 +22,18 @@ pub mod maps {
     pub const SUSPECTS: &str = "SUSPECTS";
     /// Array of one `u32`: how many suspects there are.
     pub const MARKS: &str = "MARKS";
+    /// Hash: [`crate::ProcessKey`] of a process of the command -> anything, `u32`.
+    pub const FOLLOWED: &str = "FOLLOWED";
+    /// Hash: [`crate::LeftKey`] -> [`crate::LeftStats`].
+    pub const LEFT: &str = "LEFT";
+    /// Hash: key of a stack -> [`crate::CodeStack`].
+    pub const CODE_STACKS: &str = "CODE_STACKS";
+    /// Hash: inode number, `u64` -> [`crate::Executable`].
+    pub const EXECUTABLES: &str = "EXECUTABLES";
+    /// Array of one [`crate::RunTotals`].
+    pub const RUN_TOTALS: &str = "RUN_TOTALS";
+    /// Ring buffer of [`crate::RunEvent`].
+    pub const RUN_EVENTS: &str = "RUN_EVENTS";
     /// Ring buffer of [`crate::EventRecord`].
     pub const EVENTS: &str = "EVENTS";
 }
@@ -30,6 +42,8 @@ pub mod maps {
 pub mod globals {
     /// 1: write every event to the ring buffer.
     pub const EMIT_EVENTS: &str = "EMIT_EVENTS";
+    /// 1: the processes of one command are followed.
+    pub const RUN: &str = "RUN";
     /// 1: the helper `bpf_get_current_task_btf` exists (5.11+).
     pub const TASK_BTF: &str = "TASK_BTF";
     /// 1: the helper `bpf_task_pt_regs` exists (5.15+).
@@ -165,6 +179,13 @@ pub mod programs {
     pub const TP_SEARCH: &str = "tp_search";
     /// tp_btf `sys_exit`.
     pub const TP_EXIT: &str = "tp_exit";
+
+    /// tp_btf `sched_process_fork`.
+    pub const TP_FORK: &str = "tp_fork";
+    /// tp_btf `sched_process_exec`.
+    pub const TP_EXEC: &str = "tp_exec";
+    /// tp_btf `sched_process_free`.
+    pub const TP_FREE: &str = "tp_free";
 
     /// iter/task_file with `bpf_sock_from_file` (5.11+).
     pub const ITER_FILES: &str = "iter_files";

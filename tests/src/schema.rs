@@ -11,7 +11,7 @@ use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
 
 /// Kind of an object and the text of its schema.
-pub const SCHEMAS: [(&str, &str); 14] = [
+pub const SCHEMAS: [(&str, &str); 15] = [
     ("snapshot", include_str!("../../docs/schema/snapshot.json")),
     ("ports", include_str!("../../docs/schema/ports.json")),
     ("probes", include_str!("../../docs/schema/probes.json")),
@@ -21,6 +21,7 @@ pub const SCHEMAS: [(&str, &str); 14] = [
     ("hot_loop", include_str!("../../docs/schema/hot_loop.json")),
     ("pressure", include_str!("../../docs/schema/pressure.json")),
     ("leak", include_str!("../../docs/schema/leak.json")),
+    ("run", include_str!("../../docs/schema/run.json")),
     ("event", include_str!("../../docs/schema/event.json")),
     ("end", include_str!("../../docs/schema/end.json")),
     (

@@ -9,7 +9,9 @@ use std::process::{Command, Output, Stdio};
 
 use sockleak_tests::schema::{validate, validate_all};
 
-const SUBCOMMANDS: [&str; 6] = ["watch", "snapshot", "ports", "report", "probes", "demo"];
+const SUBCOMMANDS: [&str; 7] = [
+    "watch", "snapshot", "ports", "report", "run", "probes", "demo",
+];
 
 fn sockleak() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sockleak-under-test"));

@@ -85,7 +85,8 @@ fn every_member_matters() {
             let (parent, member) = path.rsplit_once('/').expect("paths start with a slash");
             let in_map = ["/hooks", "created_by", "events_dropped", "programs_missed"]
                 .iter()
-                .any(|map| parent.ends_with(map));
+                .any(|map| parent.ends_with(map))
+                || (object["type"] == "run" && parent == "/loss");
             let mut changed = object.clone();
             let Some(Value::Object(members)) = changed.pointer_mut(parent) else {
                 continue; // an element of a list

@@ -1,6 +1,7 @@
 //! Thin entry points, one file per attach type.
 
 mod fentry;
+mod follow;
 mod iter;
 mod kprobe;
 mod syscalls;

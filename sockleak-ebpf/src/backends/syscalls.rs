@@ -15,6 +15,7 @@ use crate::{
     hooks::{
         connect,
         failure::{self, EACCES, EADDRINUSE, EADDRNOTAVAIL, ENOMEM, EPERM, Failure},
+        follow::RUN,
         search::UNCOUNTED,
         stack::{self, STACK_MODE},
     },
@@ -81,7 +82,7 @@ fn tp_exit(ctx: BtfTracePointContext) -> i32 {
 /// socket() of the current thread has returned: the stack is what it was in the middle of it.
 #[inline(always)]
 fn socket_ended(ctx: &BtfTracePointContext, result: i64) {
-    if STACK_MODE.load() == STACKS_NEVER {
+    if STACK_MODE.load() == STACKS_NEVER && RUN.load() == 0 {
         return;
     }
     let key = key(SOCKET);
@@ -95,13 +96,13 @@ fn socket_ended(ctx: &BtfTracePointContext, result: i64) {
     }
     if let Some(entry) = SOCKETS.get_ptr_mut(call.sk) {
         // SAFETY: a live value of the socket map; nobody else writes this member.
-        unsafe { (*entry).stack = stack::take(ctx) }
+        unsafe { (*entry).stack = stack::take(ctx, AF_INET) }
     }
 }
 
 #[inline(always)]
 fn forget_socket() {
-    if STACK_MODE.load() != STACKS_NEVER {
+    if STACK_MODE.load() != STACKS_NEVER || RUN.load() == 1 {
         let _ = IN_FLIGHT.remove(key(SOCKET));
     }
 }

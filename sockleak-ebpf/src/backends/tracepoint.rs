@@ -30,9 +30,9 @@ const ALLOW: i32 = 1;
 fn cgroup_create(ctx: SockContext) -> i32 {
     if is_tcp(&ctx) {
         let sk = address(&ctx);
-        hooks::alloc::record(sk, 0, |tgid| {
+        hooks::alloc::record(sk, 0, |key| {
             // A cgroup program cannot take stacks: the end of socket() does.
-            if hooks::stack::wanted(tgid) {
+            if hooks::stack::wanted(key) {
                 super::syscalls::creating(sk);
             }
             0
@@ -46,6 +46,7 @@ fn cgroup_create(ctx: SockContext) -> i32 {
 fn cgroup_release(ctx: SockContext) -> i32 {
     if is_tcp(&ctx) {
         let sk = address(&ctx);
+        hooks::left::released(&Sock::<Probe>::new(sk as *const u8));
         let birth_ns = hooks::release::record(sk);
         emit::write(EventKind::Release, unconnected(&ctx, sk, birth_ns));
     }

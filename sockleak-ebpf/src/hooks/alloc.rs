@@ -10,9 +10,9 @@
 //! and `sk_kern_sock` are set before; `sk_socket->file` is not.
 
 use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::tracing::StackIdContext};
-use sockleak_ebpf::{EventKind, SOCKET_KERNEL, SocketEntry};
+use sockleak_ebpf::{EventKind, ProcessKey, SOCKET_KERNEL, SocketEntry};
 
-use super::stack;
+use super::{follow, stack};
 use crate::{
     emit,
     kernel::{Reader, Sock},
@@ -34,9 +34,9 @@ pub fn init_sock<R: Reader, C: StackIdContext>(ctx: &C, sk: &Sock<R>) {
         count!(allocated_kernel);
     }
     let flags = if kernel { SOCKET_KERNEL } else { 0 };
-    record(sk.addr(), flags, |tgid| {
-        if !kernel && stack::wanted(tgid) {
-            stack::take(ctx)
+    record(sk.addr(), flags, |key| {
+        if !kernel && stack::wanted(key) {
+            stack::take(ctx, sk.family())
         } else {
             0
         }
@@ -47,19 +47,20 @@ pub fn init_sock<R: Reader, C: StackIdContext>(ctx: &C, sk: &Sock<R>) {
 /// Counts the creation of the socket at `sk` and remembers its creator, whose stack `stack` takes
 /// when that is wanted.
 #[inline(always)]
-pub fn record(sk: u64, flags: u32, stack: impl FnOnce(u32) -> u32) {
+pub fn record(sk: u64, flags: u32, stack: impl FnOnce(&ProcessKey) -> u32) {
     count!(allocated);
     let key = process::current_key();
     if let Some(stats) = process::record(&key) {
         // SAFETY: a live value of the process map.
         unsafe { add(&raw mut (*stats).allocated, 1) }
     }
+    follow::created(&key, flags);
     let entry = SocketEntry {
         creator_start_ns: key.start_boottime_ns,
         // SAFETY: a helper without arguments.
         birth_ns: unsafe { bpf_ktime_get_ns() },
         creator_tgid: key.tgid,
-        stack: stack(key.tgid),
+        stack: stack(&key),
         ..SocketEntry::with_flags(flags)
     };
     match SOCKETS.insert(sk, entry, BPF_NOEXIST) {

@@ -7,6 +7,7 @@
 
 use sockleak_ebpf::{EventKind, SOCKET_ADOPTED, SOCKET_RELEASED};
 
+use super::left;
 use crate::{
     emit,
     kernel::{Reader, Sock},
@@ -20,6 +21,7 @@ pub fn released<R: Reader>(sk: &Sock<R>) {
     if !sk.is_tcp() {
         return;
     }
+    left::released(sk);
     let birth_ns = record(sk.addr());
     emit::event(EventKind::Release, sk, birth_ns);
 }

@@ -7,8 +7,12 @@
 use aya_ebpf::{
     EbpfContext, Global, helpers::generated::bpf_get_prandom_u32, programs::tracing::StackIdContext,
 };
-use sockleak_ebpf::{STACK_FAILED, STACKS_ALWAYS, STACKS_NEVER, Site};
+use sockleak_ebpf::{ProcessKey, STACK_FAILED, STACKS_ALWAYS, STACKS_NEVER, Site};
 
+use super::{
+    code,
+    follow::{self, RUN},
+};
 use crate::{
     kernel::top_of_user_stack,
     maps::{MARKS, SITES, STACKS, SUSPECTS, add, count},
@@ -28,16 +32,19 @@ const BPF_NOEXIST: u64 = 1;
 const EEXIST: i32 = 17;
 const EFAULT: i32 = 14;
 
-/// Whether the stack of a socket that process `tgid` creates now is to be taken.
+/// Whether the stack of a socket that process `key` creates now is to be taken.
 #[inline(always)]
-pub fn wanted(tgid: u32) -> bool {
+pub fn wanted(key: &ProcessKey) -> bool {
+    if RUN.load() == 1 {
+        return follow::is_followed(key);
+    }
     match STACK_MODE.load() {
         STACKS_NEVER => false,
         STACKS_ALWAYS => true,
         _ => {
             // SAFETY: index 0 of a one-element array.
             let suspects = MARKS.get(0).copied().unwrap_or(0);
-            if suspects != 0 && SUSPECTS.get_ptr(tgid).is_some() {
+            if suspects != 0 && SUSPECTS.get_ptr(key.tgid).is_some() {
                 return true;
             }
             // SAFETY: a helper without arguments.
@@ -46,9 +53,13 @@ pub fn wanted(tgid: u32) -> bool {
     }
 }
 
-/// Takes the stack of the current thread: what [`sockleak_ebpf::SocketEntry::stack`] holds.
+/// Takes the stack of the current thread, which creates a socket of this family: what
+/// [`sockleak_ebpf::SocketEntry::stack`] holds.
 #[inline(always)]
-pub fn take<C: EbpfContext + StackIdContext>(ctx: &C) -> u32 {
+pub fn take<C: EbpfContext + StackIdContext>(ctx: &C, family: u16) -> u32 {
+    if RUN.load() == 1 {
+        return code::take(ctx.as_ptr(), family);
+    }
     match ctx.get_stackid(&STACKS, USER_STACK) {
         Ok(id) => site(id as u32),
         Err(error) => {

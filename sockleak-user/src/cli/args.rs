@@ -1,5 +1,6 @@
 //! What can be typed. What it means is in [`super::config`].
 
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +17,7 @@ Examples:
   sudo sockleak ports --to 10.0.0.5:6379   room left towards one destination
   sudo sockleak probes                what this kernel allows
   sockleak report FILE                what watch --record FILE has seen
+  sudo sockleak run -- make test      what a command leaves open, and where from
   sudo sockleak demo bound-leak       reproduce an incident and its report
 
 Exit status:
@@ -59,6 +61,24 @@ Examples:
   sudo sockleak probes --backend kprobe       would kprobes do?
   sockleak probes | grep -A1 ^fix             what an ordinary user lacks";
 
+const RUN_EXAMPLES: &str = "\
+Examples:
+  sudo sockleak run -- ./server --selftest    what it leaves open, where from
+  sudo -E sockleak run --fail-on-leak -- cargo test
+  sudo sockleak run -- sudo -u $USER CMD      CMD without privileges
+  sudo sockleak run --json --output FILE -- CMD
+
+A socket is left open when no process of the command has closed it before the
+last one that had it exited. It is a leak when it was good for nothing any more:
+never used, or its connection refused, failed or closed by the peer. Listeners
+and connections are listed as in use.
+
+Exit status:
+  the command's own, 128 + N when signal N ended it; except:
+  23  with --fail-on-leak: the command succeeded and there is a leak
+  3   not allowed by this kernel or these privileges; the command was not run
+  127, 126  there is no such command, or it cannot be started";
+
 const DEMO_EXAMPLES: &str = "\
 Examples:
   sockleak demo                               list the incidents
@@ -89,6 +109,8 @@ pub enum Command {
     Ports(PortsArgs),
     /// Show the reports of a recording, on any machine, without privileges.
     Report(ReportArgs),
+    /// Run a command and report the sockets that it leaves open.
+    Run(RunArgs),
     /// Show what this kernel allows, and how to allow more.
     Probes(ProbesArgs),
     /// Reproduce an incident and show what is said about it.
@@ -243,6 +265,37 @@ pub struct ReportArgs {
     /// How to print.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// `sockleak run`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub struct RunArgs {
+    /// Exit with status 23 when the command succeeds but leaks.
+    #[arg(long)]
+    pub fail_on_leak: bool,
+
+    /// How to hook the kernel: auto, fentry, kprobe or tracepoint.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "NAME",
+        hide_possible_values = true
+    )]
+    pub backend: BackendArg,
+
+    /// The command and its arguments.
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+
+    /// Report into this file; otherwise to standard error.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub output: Option<PathBuf>,
+
+    /// How to print.
+    #[command(flatten)]
+    pub print: OutputArgs,
 }
 
 /// `sockleak probes`

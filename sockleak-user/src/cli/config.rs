@@ -170,12 +170,16 @@ pub fn stacks(args: StacksArg) -> Stacks {
 
 /// Form of the output, from the flags, the environment and what standard output is.
 pub fn format(args: &OutputArgs) -> Format {
+    format_for(args, io::stdout().is_terminal())
+}
+
+/// The same for another stream than standard output, which is a terminal or not.
+pub fn format_for(args: &OutputArgs, terminal: bool) -> Format {
     if args.json {
         return Format::Json;
     }
     let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
-    let terminal = io::stdout().is_terminal();
     Format::Plain {
         color: color(args.color, set("NO_COLOR") || dumb, terminal),
     }

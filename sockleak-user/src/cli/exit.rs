@@ -9,6 +9,13 @@ pub const USAGE: u8 = 2;
 /// This kernel or these privileges do not allow it.
 pub const NOT_ALLOWED: u8 = 3;
 
+/// `run --fail-on-leak` has found a leak.
+pub const LEAK: u8 = 23;
+/// `run`: the command is there and cannot be started.
+pub const CANNOT_START: u8 = 126;
+/// `run`: there is no such command.
+pub const NO_COMMAND: u8 = 127;
+
 /// Errors with an exit status of their own. Put one anywhere into an [`anyhow::Error`], with as
 /// much context around it as helps.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +33,15 @@ pub enum Failure {
         fix: String,
     },
 
+    /// The command of `run` cannot be started: exit status 127 or 126, as shells do.
+    #[error("{what}")]
+    CannotStart {
+        /// What was tried and what failed.
+        what: String,
+        /// There is no such command.
+        missing: bool,
+    },
+
     /// The reader of our output has closed the pipe: a quiet end, exit status 0.
     #[error("the reader of the output is gone")]
     ReaderGone,
@@ -36,6 +52,8 @@ pub fn status(error: &anyhow::Error) -> u8 {
     match failure(error) {
         Some(Failure::Usage(_)) => USAGE,
         Some(Failure::NotAllowed { .. }) => NOT_ALLOWED,
+        Some(Failure::CannotStart { missing: true, .. }) => NO_COMMAND,
+        Some(Failure::CannotStart { missing: false, .. }) => CANNOT_START,
         Some(Failure::ReaderGone) => DONE,
         None => FAILED,
     }

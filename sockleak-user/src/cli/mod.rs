@@ -13,6 +13,7 @@ mod prepare;
 pub mod printer;
 pub mod probes;
 pub mod report;
+pub mod run;
 pub mod snapshot;
 pub mod watch;
 
@@ -41,7 +42,7 @@ pub fn main() -> ExitCode {
     };
     logging::start(cli.verbose);
     match dispatch(cli) {
-        Ok(()) => ExitCode::from(exit::DONE),
+        Ok(status) => ExitCode::from(status),
         Err(error) => {
             if !exit::reader_is_gone(&error) {
                 complain(&format!("sockleak: {error:#}"));
@@ -51,15 +52,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli) -> anyhow::Result<()> {
+fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
+        Command::Run(args) => return run::run(&args),
         Command::Probes(args) => probes::run(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Ports(args) => ports::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Demo(args) => demo::run(&args),
-    }
+    }?;
+    Ok(exit::DONE)
 }
 
 /// `--help`, `--version` and usage errors, which clap reports alike.

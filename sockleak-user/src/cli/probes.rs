@@ -17,6 +17,7 @@ const FOR_A_MOMENT: LoadOptions = LoadOptions {
     searches: 1,
     events: false,
     stacks: Stacks::Auto,
+    follow: false,
 };
 
 /// Loads and attaches everything once, detaches it and prints what came of it.

@@ -4,6 +4,7 @@
 mod endings;
 mod event;
 mod inventory;
+mod left;
 mod maps;
 mod released;
 mod searches;
@@ -16,6 +17,7 @@ use thiserror::Error;
 pub use endings::{ending, site};
 pub use event::{Event, EventKind, SearchEvent, event};
 pub use inventory::held_socket;
+pub use left::{code, executable, left, run_event, run_totals};
 pub use maps::{counters, process_counters, process_id};
 pub use released::released;
 pub use searches::{failure_counters, search_counters, search_process};

@@ -51,6 +51,24 @@ pub fn identify(pid: u32) -> Option<ProcessId> {
     Some(ProcessId { pid, start_ticks })
 }
 
+/// Whether a process lives and has not exited: one that waits to be reaped has nothing open.
+pub fn is_running(process: ProcessId) -> bool {
+    let Ok(dir) = PidDir::open(process.pid) else {
+        return false;
+    };
+    let same = dir
+        .start_ticks()
+        .is_ok_and(|start| start == process.start_ticks);
+    same && dir.read("stat").is_ok_and(|stat| !is_zombie(&stat))
+}
+
+/// Field 3 of `/proc/PID/stat`, behind the name, which may contain anything.
+fn is_zombie(stat: &[u8]) -> bool {
+    let after_name = stat.iter().rposition(|byte| *byte == b')');
+    let state = after_name.and_then(|at| stat.get(at + 2));
+    matches!(state, Some(b'Z' | b'X'))
+}
+
 /// Open descriptors: the size of `/proc/PID/fd` (6.2+), counted one by one where that is 0.
 fn fd_used(dir: &PidDir) -> Option<u64> {
     dir.fd_count_by_size().or_else(|| {

@@ -2,6 +2,7 @@
 
 mod counters;
 mod filter;
+mod left;
 mod past;
 mod ports;
 mod process;
@@ -11,6 +12,7 @@ mod system;
 
 pub use counters::{Counters, ProcessCounters};
 pub use filter::{Filter, Subject};
+pub use left::{Code, CodeFrame, Left, NamedCode, RunEvent, RunTotals};
 pub use past::{Ending, Past, Site, Stack};
 pub use ports::{ListedSocket, PortSettings};
 pub use process::{NS_PER_TICK, ProcessId, ProcessInfo};

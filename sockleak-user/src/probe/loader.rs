@@ -17,73 +17,20 @@ use sockleak_ebpf::{
 use thiserror::Error;
 
 use super::{
-    catalog::{Attachment, Target, Variant},
+    catalog::{Attachment, Hook, Target, Variant},
     coverage::{self, Outcome},
     facts::TABLE_PERTURB,
     misses::{self, ProbeLink},
     object::OBJECT,
-    plan::{HookPlan, Plan, PlanError, is_missing},
+    options::{LoadOptions, Stacks},
+    plan::{HookPlan, Plan, PlanError, is_missing, plan_follow},
 };
 use crate::kernel::Facts;
 
-/// How much to load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoadOptions {
-    /// Sockets that can be recorded at a time; 112 bytes of kernel memory each.
-    pub sockets: u32,
-    /// Processes that can be recorded at a time; 144 bytes of kernel memory each.
-    pub processes: u32,
-    /// Pairs of process and destination whose port searches, and kinds of failure, that can be
-    /// recorded at a time; 750 bytes of kernel memory each.
-    pub searches: u32,
-    /// Write every event to the ring buffer.
-    pub events: bool,
-    /// When to take the stack of whoever creates a socket.
-    pub stacks: Stacks,
-}
-
-/// When to take user stacks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stacks {
-    /// Of suspects, and of one socket in 64 of all others.
-    #[default]
-    Auto,
-    /// Of every socket.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl Stacks {
-    /// Value of the global, and room for that many different stacks; 1 KiB of kernel memory each.
-    fn numbers(self) -> (u32, u32) {
-        match self {
-            Self::Auto => (sockleak_ebpf::STACKS_AUTO, 2048),
-            Self::Always => (sockleak_ebpf::STACKS_ALWAYS, 16_384),
-            Self::Never => (sockleak_ebpf::STACKS_NEVER, 1),
-        }
-    }
-}
-
-impl LoadOptions {
-    /// Sockets recorded at a time unless told otherwise: 26 MiB of kernel memory.
-    pub const DEFAULT_SOCKETS: u32 = 1 << 18;
-}
-
-impl Default for LoadOptions {
-    fn default() -> Self {
-        Self {
-            sockets: Self::DEFAULT_SOCKETS,
-            processes: 16_384,
-            searches: 4096,
-            events: false,
-            stacks: Stacks::default(),
-        }
-    }
-}
-
 /// Size of the ring buffer with `--events`, bytes.
 const EVENTS_BYTES: u32 = 1 << 20;
+/// Size of the ring buffer that tells of new stacks and executables in `run`, bytes.
+const RUN_EVENTS_BYTES: u32 = 1 << 18;
 /// The smallest ring buffer there is, for one that is not read: one page.
 const RING_OFF: u32 = 4096;
 
@@ -138,6 +85,15 @@ pub struct Attached {
 }
 
 impl Attached {
+    /// Processes of a command that can live at a time; 72 bytes of kernel memory each.
+    pub const FOLLOWED: u32 = 1 << 17;
+    /// Kinds of sockets that exited processes left and that user space has not read yet.
+    pub const LEFT: u32 = 1 << 16;
+    /// Stacks of a command; 5.6 KiB of kernel memory each.
+    pub const CODE_STACKS: u32 = 2048;
+    /// Executables of a command.
+    pub const EXECUTABLES: u32 = 1024;
+
     /// Loads and attaches everything that `plan` has a candidate for.
     ///
     /// # Errors
@@ -146,9 +102,15 @@ impl Attached {
         plan.check()?;
         let mut attached = Self::load_object(facts, options)?;
         let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
-        for planned in &plan.hooks {
+        let follow = options.follow.then(|| plan_follow(facts));
+        for planned in follow.iter().chain(&plan.hooks) {
             let outcome = attached.attach_hook(facts, &btf, planned);
-            let essential = matches!(planned.hook, super::Hook::Alloc | super::Hook::Destroy);
+            let essential = match planned.hook {
+                Hook::Alloc | Hook::Destroy | Hook::Follow => true,
+                // Without it, nobody knows what a process leaves behind.
+                Hook::Release => options.follow,
+                _ => false,
+            };
             if essential && outcome.served.is_none() {
                 return Err(LoadError::Refused {
                     hook: planned.hook.name(),
@@ -176,13 +138,14 @@ impl Attached {
             searches: 1,
             events: false,
             stacks: Stacks::Never,
+            follow: false,
         };
         let mut attached = Self::load_object(facts, &options)?;
         let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
         let planned = plan
             .hooks
             .iter()
-            .find(|planned| planned.hook == super::Hook::Inventory);
+            .find(|planned| planned.hook == Hook::Inventory);
         if let Some(planned) = planned {
             let outcome = attached.attach_hook(facts, &btf, planned);
             if outcome.served.is_none() {
@@ -227,12 +190,15 @@ impl Attached {
         let log_level = if READS_LOG { log::max_level() as u8 } else { 0 };
         let task_regs = u32::from(facts.features.helper("task_pt_regs"));
         let (stack_mode, stacks) = options.stacks.numbers();
+        let run = u32::from(options.follow);
+        let size = |entries| if options.follow { entries } else { 1 };
         let mut loader = EbpfLoader::new();
         for (global, offset) in &offsets {
             loader.override_global(global, offset, true);
         }
         loader
             .override_global(globals::EMIT_EVENTS, &emit, true)
+            .override_global(globals::RUN, &run, true)
             .override_global(globals::STACK_MODE, &stack_mode, true)
             .override_global(globals::TASK_BTF, &task_btf, true)
             .override_global(globals::TASK_REGS, &task_regs, true)
@@ -248,6 +214,18 @@ impl Attached {
             .map_max_entries(maps::ENDINGS, options.searches)
             .map_max_entries(maps::STACKS, stacks)
             .map_max_entries(maps::SITES, stacks.saturating_mul(2))
+            .map_max_entries(maps::FOLLOWED, size(Self::FOLLOWED))
+            .map_max_entries(maps::LEFT, size(Self::LEFT))
+            .map_max_entries(maps::CODE_STACKS, size(Self::CODE_STACKS))
+            .map_max_entries(maps::EXECUTABLES, size(Self::EXECUTABLES))
+            .map_max_entries(
+                maps::RUN_EVENTS,
+                if options.follow {
+                    RUN_EVENTS_BYTES
+                } else {
+                    RING_OFF
+                },
+            )
             .map_max_entries(
                 maps::EVENTS,
                 if options.events {

@@ -10,8 +10,10 @@ pub mod facts;
 pub mod loader;
 mod misses;
 pub mod object;
+mod options;
 pub mod plan;
 
 pub use catalog::{Backend, Hook};
-pub use loader::{Attached, LoadError, LoadOptions, Stacks};
+pub use loader::{Attached, LoadError};
+pub use options::{LoadOptions, Stacks};
 pub use plan::{Choice, Plan};

@@ -113,6 +113,11 @@ impl Plan {
     }
 }
 
+/// Whether a command's processes can be followed; the same whatever the backend of the rest.
+pub fn plan_follow(facts: &Facts) -> HookPlan {
+    plan_hook(facts, Choice::Auto, Hook::Follow)
+}
+
 fn plan_hook(facts: &Facts, choice: Choice, hook: Hook) -> HookPlan {
     let mut planned = HookPlan {
         hook,

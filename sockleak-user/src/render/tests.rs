@@ -217,6 +217,8 @@ fn ordinary_reports_fit_into_80_columns() {
         "pressure",
         "leak_bound",
         "leak_stack",
+        "run_leak",
+        "run_clean",
         "end_leaks",
         "end_healthy",
         "end_losses",
@@ -341,6 +343,18 @@ fn poisoned(text: &str) -> Vec<Report> {
                 body.evidence.iter_mut().for_each(poison);
                 body.remedy.iter_mut().for_each(poison);
                 body.coverage.iter_mut().for_each(poison);
+            }
+            Body::Run(body) => {
+                body.command.iter_mut().for_each(poison);
+                body.incomplete.iter_mut().for_each(poison);
+                body.hints.iter_mut().for_each(poison);
+                for group in body.left_open.iter_mut().chain(&mut body.in_use) {
+                    poison(&mut group.comm);
+                    group.peer.iter_mut().for_each(poison);
+                    group.thread.iter_mut().for_each(poison);
+                    group.stack_incomplete.iter_mut().for_each(poison);
+                    group.stack.iter_mut().flatten().for_each(poison);
+                }
             }
             Body::Event(body) => {
                 poison(&mut body.comm);

@@ -12,6 +12,7 @@ mod ports;
 mod probes;
 mod read;
 mod recording;
+mod run;
 mod search;
 mod snapshot;
 mod time;
@@ -31,6 +32,7 @@ pub use ports::{
 pub use probes::{HookReport, ProbesReport, ProblemReport};
 pub use read::{Head, NotAReport};
 pub use recording::{CutReport, GapReport, RecordingReport};
+pub use run::{OpenSockets, RunReport};
 pub use search::{HotLoop, PressureReport, SearchReport};
 pub use snapshot::{
     PortsReport, ProcessReport, SnapshotReport, SocketReport, SockstatReport, Unattributed,
@@ -109,6 +111,8 @@ pub enum Body {
     Pressure(PressureReport),
     /// A process that leaks.
     Leak(Leak),
+    /// What a command left open.
+    Run(Box<RunReport>),
     /// One event (`--events`).
     Event(EventReport),
     /// `watch` is over.
@@ -134,6 +138,7 @@ impl Body {
             Self::HotLoop(_) => "hot_loop",
             Self::Pressure(_) => "pressure",
             Self::Leak(_) => "leak",
+            Self::Run(_) => "run",
             Self::Event(_) => "event",
             Self::End(_) => "end",
             Self::Recording(_) => "recording",

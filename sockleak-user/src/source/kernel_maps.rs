@@ -84,6 +84,15 @@ impl KernelMaps {
             .context("reading the counters of the kernel side")
     }
 
+    /// What the kernel side calls a process that it knows.
+    pub fn key(&self, process: ProcessId) -> Option<[u8; KEY]> {
+        let mut keys = self.processes.keys().take(self.process_limit);
+        keys.find_map(|key| {
+            let key = key.ok()?;
+            (decode::process_id(&key) == Ok(process)).then_some(key)
+        })
+    }
+
     /// Every process the kernel side knows.
     ///
     /// The kernel restarts a walk whose current key was deleted; only user space deletes here,

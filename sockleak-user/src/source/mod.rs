@@ -9,5 +9,6 @@ pub mod pasts;
 pub mod pid_dir;
 pub mod recording;
 pub mod ring;
+pub mod run_maps;
 pub mod sock_diag;
 pub mod sockstat;

@@ -9,11 +9,13 @@ mod calls;
 mod census;
 mod confidence;
 mod failures;
+mod gaps;
 mod groups;
 mod hash;
 mod hot;
 mod idle;
 mod latencies;
+mod leftover;
 mod occupancy;
 mod origins;
 mod orphans;
@@ -65,9 +67,11 @@ pub use assemble::{
 pub use calls::{CallsReading, PortCalls, TupleOwner, VisibleCalls};
 pub use census::{Census, CensusLimits, Holding, Totals};
 pub use failures::{Failure, Failures};
+pub use gaps::Gaps;
 pub use groups::{Course, Group, Groups};
 pub use idle::{GroupKey, IdleTable, OriginTally, Tally, leak_class};
 pub use latencies::Latencies;
+pub use leftover::Leftover;
 pub use occupancy::{
     Blocker, BoundBy, Destination, Half, HeldPorts, NetnsSockets, Occupancy, PortClass,
     PortHolders, Range, Room,

@@ -13,7 +13,7 @@ use super::suite::{Outcome, Suite};
 use super::totals::Totals;
 use super::watch::{Refusal, Watch};
 use super::workloads::{self, OLDER};
-use super::{compare, failures};
+use super::{compare, failures, run as runs};
 use crate::workload::{Driver, Phase, Truth, WORKLOADS};
 
 /// Backends, and whether they see sockets that only the kernel creates.
@@ -51,6 +51,9 @@ pub(super) fn run(setting: &Setting, suite: &mut Suite) {
             older_leak(setting, backend)
         });
         suite.test(&format!("{backend}/healthy"), || healthy(setting, backend));
+        suite.test(&format!("{backend}/run"), || {
+            runs::everything(setting, backend)
+        });
         suite.test(&format!("{backend}/full-map"), || {
             full_map(setting, backend)
         });
@@ -69,6 +72,7 @@ fn names(backend: &str) -> Vec<String> {
         "leak",
         "older-leak",
         "healthy",
+        "run",
         "full-map",
         "sigkill",
         "sigkill-any-time",

@@ -16,6 +16,7 @@ mod looks;
 mod loss;
 mod ports;
 mod replay;
+mod run;
 mod setting;
 mod suite;
 mod tally;
@@ -40,6 +41,11 @@ pub fn main(filters: &[String]) -> ExitCode {
         && command == CRIPPLED_COMMAND
     {
         return crippled::exec(rest);
+    }
+    if let Some((command, rest)) = filters.split_first()
+        && command == run::COMMAND
+    {
+        return run::play(rest);
     }
     let setting = match Setting::find() {
         Ok(setting) => setting,

@@ -34,7 +34,7 @@
 mod agent;
 mod frame;
 mod helper;
-mod maps;
+pub(super) mod maps;
 mod perf_map;
 mod protocol;
 mod troubles;

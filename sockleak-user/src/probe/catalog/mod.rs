@@ -3,6 +3,7 @@
 //! To add a hook: a function in `sockleak-ebpf/src/hooks`, an entry point per backend, its
 //! program names, and its variants here (CONTRIBUTING has the steps).
 
+mod follow;
 mod life;
 mod parts;
 mod ports;
@@ -30,10 +31,12 @@ pub enum Hook {
     Bind,
     /// Every TCP socket that any descriptor refers to.
     Inventory,
+    /// The processes of one command; only for `run`.
+    Follow,
 }
 
 impl Hook {
-    /// All hooks in the order in which they are attached: a creation recorded before its
+    /// All hooks that are attached whatever the subcommand, in the order in which they are attached: a creation recorded before its
     /// destruction can be seen would leave a stale record.
     pub const ALL: [Self; 9] = [
         Self::Destroy,
@@ -59,6 +62,7 @@ impl Hook {
             Self::Connect => "connect",
             Self::Bind => "bind",
             Self::Inventory => "inventory",
+            Self::Follow => "follow",
         }
     }
 
@@ -74,6 +78,7 @@ impl Hook {
             Self::Connect => "every port search of connect() and why it failed",
             Self::Bind => "every port that bind() or listen() asks for, and why not",
             Self::Inventory => "every TCP socket behind a descriptor, also older ones",
+            Self::Follow => "the processes that a command starts",
         }
     }
 }
@@ -176,7 +181,10 @@ pub fn absence(hook: Hook, backend: Backend) -> Option<&'static str> {
 
 /// Every variant of every hook.
 pub fn all() -> impl Iterator<Item = &'static Variant> {
-    life::VARIANTS.iter().chain(ports::VARIANTS)
+    life::VARIANTS
+        .iter()
+        .chain(ports::VARIANTS)
+        .chain(follow::VARIANTS)
 }
 
 /// The variants of a hook, best first.
@@ -190,7 +198,7 @@ mod tests {
 
     #[test]
     fn every_hook_has_a_variant_and_every_field_is_in_the_table() {
-        for hook in Hook::ALL {
+        for hook in Hook::ALL.into_iter().chain([Hook::Follow]) {
             assert!(variants(hook).next().is_some(), "{hook:?} has no variant");
         }
         for variant in all() {

@@ -56,7 +56,12 @@ pub fn class(class: LeakClass) -> &'static str {
 
 /// What happened before they were forgotten, and towards whom.
 pub fn after(leak: &Leak) -> Option<String> {
-    let happened = match leak.after {
+    happened(leak.after, leak.errno.as_deref(), leak.peer.as_deref())
+}
+
+/// What had happened to sockets before they were forgotten.
+pub(super) fn happened(after: After, errno: Option<&str>, peer: Option<&str>) -> Option<String> {
+    let happened = match after {
         After::NeverUsed => "socket(), and nothing since",
         After::ConnectRefused => "connect() was refused",
         After::ConnectTimedOut => "connect() got no answer",
@@ -69,8 +74,8 @@ pub fn after(leak: &Leak) -> Option<String> {
         After::BoundOnly => "bind(), and nothing since",
         After::Unknown => return None,
     };
-    let errno = (leak.errno.as_ref()).map_or(String::new(), |errno| format!(" ({errno})"));
-    let peer = (leak.peer.as_ref()).map_or(String::new(), |peer| format!(", to {peer}"));
+    let errno = errno.map_or(String::new(), |errno| format!(" ({errno})"));
+    let peer = peer.map_or(String::new(), |peer| format!(", to {peer}"));
     Some(format!("{happened}{errno}{peer}"))
 }
 

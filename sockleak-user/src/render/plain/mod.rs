@@ -14,6 +14,7 @@ pub(super) mod pressure;
 mod probes;
 mod processes;
 mod recording;
+mod run;
 pub(super) mod search;
 pub(super) mod snapshot;
 mod start;
@@ -60,6 +61,7 @@ impl Renderer for Plain {
             Body::HotLoop(body) => search::put_hot(&mut page, body),
             Body::Pressure(body) => pressure::put(&mut page, body),
             Body::Leak(body) => leak::put(&mut page, body),
+            Body::Run(body) => run::put(&mut page, body),
             Body::Event(body) => event::put(&mut page, clock(&report.ts), body),
             Body::End(body) => end::put(&mut page, body),
             Body::Recording(body) => recording::put(&mut page, &report.ts, body),

@@ -1,0 +1,108 @@
+//! left: what a process still had open when it exited.
+//!
+//! Seen where sockets are let go (see `hooks::release`). A process that exits lets its descriptors
+//! go in `do_exit`: `exit_files` puts the work off (`fput`), `exit_task_work` does it a few lines
+//! later. So `inet_release` runs in the exiting thread, which has PF_EXITING since `exit_signals`;
+//! its memory is gone by then, its identity is not. close(), dup2() and close-on-exec run without
+//! that flag, also when the process is about to be killed: the work of a system call is done before
+//! a signal ends the thread.
+//!
+//! What a process holds by other means than a descriptor is let go elsewhere: sockets in flight
+//! over a Unix socket, in an io_uring (`io_ring_exit_work`) or behind a BPF map by a thread of the
+//! kernel. These are counted and not judged.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use sockleak_ebpf::{
+    LEFT_SEEN, LEFT_TRIED, LeftKey, LeftStats, ProcessKey, SOCKET_ADOPTED, SOCKET_TRIED,
+};
+
+use super::follow::{RUN, is_followed};
+use crate::{
+    kernel::{CurrentTask, Reader, Sock, current_task},
+    maps::{SOCKETS, add},
+    process,
+    run_maps::{LEFT, tally},
+};
+
+/// `task->flags` (include/linux/sched.h, 5.10 to 7.2).
+const PF_EXITING: u32 = 0x4;
+const PF_KTHREAD: u32 = 0x20_0000;
+const BPF_NOEXIST: u64 = 1;
+
+/// The TCP socket `sk` is let go by the current task.
+#[inline(always)]
+pub fn released<R: Reader>(sk: &Sock<R>) {
+    if RUN.load() == 1 {
+        noted(sk);
+    }
+}
+
+/// A function of its own: the object has it once per backend.
+#[inline(never)]
+fn noted<R: Reader>(sk: &Sock<R>) {
+    if sk.is_kernel() {
+        return;
+    }
+    let (flags, comm) = match current_task() {
+        CurrentTask::Typed(task) => (task.flags(), task.leader().comm()),
+        CurrentTask::Plain(task) => (task.flags(), task.leader().comm()),
+    };
+    let key = process::current_key();
+    let mut left = LeftKey {
+        process: key,
+        family: sk.family(),
+        state: sk.state(),
+        bound: u32::from(sk.num() != 0),
+        ..LeftKey::default()
+    };
+    let mut stats = LeftStats {
+        comm,
+        ..LeftStats::default()
+    };
+    let mut creator = None;
+    if let Some(entry) = SOCKETS.get_ptr_mut(sk.addr()) {
+        // SAFETY: a live value of the socket map.
+        unsafe {
+            left.ending = (*entry).ending;
+            if (*entry).flags & SOCKET_ADOPTED == 0 {
+                left.flags |= LEFT_SEEN;
+                left.stack = (*entry).stack;
+                stats.birth_ns = (*entry).birth_ns;
+                stats.creator_tgid = (*entry).creator_tgid;
+                if (*entry).flags & SOCKET_TRIED != 0 {
+                    left.flags |= LEFT_TRIED;
+                }
+            }
+            creator = Some(ProcessKey {
+                start_boottime_ns: (*entry).creator_start_ns,
+                tgid: (*entry).creator_tgid,
+                pad: 0,
+            });
+        }
+    }
+    if flags & PF_KTHREAD != 0 {
+        if creator.is_some_and(|creator| is_followed(&creator)) {
+            tally!(elsewhere);
+        }
+        return;
+    }
+    if !is_followed(&key) {
+        return;
+    }
+    if flags & PF_EXITING == 0 {
+        tally!(closed);
+        return;
+    }
+    tally!(left);
+    if LEFT.get_ptr_mut(left).is_none() {
+        // SAFETY: a helper without arguments.
+        stats.end_ns = unsafe { bpf_ktime_get_ns() };
+        // -EEXIST: another thread of the process was faster.
+        let _ = LEFT.insert(left, stats, BPF_NOEXIST);
+    }
+    match LEFT.get_ptr_mut(left) {
+        // SAFETY: a live value of the map.
+        Some(stats) => unsafe { add(&raw mut (*stats).count, 1) },
+        None => tally!(left_full),
+    }
+}
