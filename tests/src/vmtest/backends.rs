@@ -13,7 +13,7 @@ use super::suite::{Outcome, Suite};
 use super::totals::Totals;
 use super::watch::{Refusal, Watch};
 use super::workloads::{self, OLDER};
-use super::{compare, failures, run as runs};
+use super::{compare, failures, origins, run as runs};
 use crate::workload::{Driver, Phase, Truth, WORKLOADS};
 
 /// Backends, and whether they see sockets that only the kernel creates.
@@ -50,6 +50,9 @@ pub(super) fn run(setting: &Setting, suite: &mut Suite) {
         suite.test(&format!("{backend}/older-leak"), || {
             older_leak(setting, backend)
         });
+        suite.test(&format!("{backend}/origins"), || {
+            origins::told(setting, backend)
+        });
         suite.test(&format!("{backend}/healthy"), || healthy(setting, backend));
         suite.test(&format!("{backend}/run"), || {
             runs::everything(setting, backend)
@@ -71,6 +74,7 @@ fn names(backend: &str) -> Vec<String> {
         "mptcp",
         "leak",
         "older-leak",
+        "origins",
         "healthy",
         "run",
         "full-map",

@@ -14,6 +14,7 @@ mod failures;
 mod hostile;
 mod looks;
 mod loss;
+mod origins;
 mod ports;
 mod replay;
 mod run;

@@ -152,6 +152,10 @@ fn parse(arguments: &[String]) -> anyhow::Result<(&str, Options)> {
             Some(("--processes", value)) => {
                 options.processes = value.parse().context("--processes")?;
             }
+            Some(("--descriptors", value)) => {
+                let most = value.parse().context("--descriptors")?;
+                lower_descriptors(most).context("--descriptors")?;
+            }
             Some(("--family", "4")) => options.v6 = false,
             Some(("--family", "6")) => options.v6 = true,
             None if name.is_none() && !argument.starts_with('-') => name = Some(argument.as_str()),
@@ -159,6 +163,16 @@ fn parse(arguments: &[String]) -> anyhow::Result<(&str, Options)> {
         }
     }
     Ok((name.context("which workload?")?, options))
+}
+
+/// Few descriptors make a leak of a few sockets.
+fn lower_descriptors(most: u64) -> rustix::io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let lowered = Rlimit {
+        current: Some(most),
+        maximum: getrlimit(Resource::Nofile).maximum,
+    };
+    setrlimit(Resource::Nofile, lowered)
 }
 
 #[cfg(test)]
