@@ -34,6 +34,7 @@ pub fn lookup(process: ProcessId) -> Option<ProcessInfo> {
             .flatten(),
         netns: dir.netns().ok(),
         fd_used: fd_used(&dir),
+        fd_at_ns: None,
         fd_limit: dir.read("limits").ok().and_then(|t| parse_fd_limit(&t)),
         exited: false,
     })

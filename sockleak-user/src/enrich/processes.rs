@@ -65,10 +65,16 @@ impl Processes {
         lookup: impl FnOnce(ProcessId) -> Option<ProcessInfo>,
     ) -> &ProcessInfo {
         if self.is_stale(id, now_ns) {
-            let info = lookup(id).unwrap_or_else(|| ProcessInfo {
-                exited: true,
-                ..self.known(id)
-            });
+            let info = match lookup(id) {
+                Some(info) => ProcessInfo {
+                    fd_at_ns: info.fd_used.map(|_| now_ns),
+                    ..info
+                },
+                None => ProcessInfo {
+                    exited: true,
+                    ..self.known(id)
+                },
+            };
             self.insert(id, info, Some(now_ns), now_ns);
         }
         let entry = self.entries.entry(id).or_insert_with(|| Entry {

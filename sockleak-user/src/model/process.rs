@@ -45,6 +45,8 @@ pub struct ProcessInfo {
     pub netns: Option<u32>,
     /// Open file descriptors.
     pub fd_used: Option<u64>,
+    /// When that was counted, ns of `CLOCK_MONOTONIC`.
+    pub fd_at_ns: Option<u64>,
     /// Soft `RLIMIT_NOFILE`.
     pub fd_limit: Option<u64>,
     /// The process was gone when it was looked up; only what the kernel side kept is here.

@@ -188,3 +188,24 @@ fn the_slow_leak_is_suspected_and_the_busy_client_is_not() {
     assert_eq!(suspects(watched.tracker.groups(), 64), [slow]);
     assert!(suspects(watched.tracker.groups(), 0).is_empty());
 }
+
+#[test]
+fn the_time_left_counts_from_now() {
+    let who = process(7);
+    let mut watched = forgetful(who, 8, |_| Past::default());
+    let info = watched.name(who, "app");
+    (info.fd_limit, info.fd_used) = (Some(1000), Some(152));
+    let eta = |watched: &Watched| {
+        let leak = &leaks(watched, Pasts::default())[0];
+        leak.limit.as_ref().unwrap().eta_s.unwrap()
+    };
+    let then = eta(&watched);
+    assert!((then - 106.0).abs() < 3.0, "848 left at 8 a second: {then}");
+    watched.without_inventory(20 + 30);
+    assert!((then - eta(&watched) - 30.0).abs() < 0.01);
+    watched.without_inventory(20 + 300);
+    assert!(
+        (0.0..1.0).contains(&eta(&watched)),
+        "soon, as far as is known"
+    );
+}

@@ -138,6 +138,19 @@ impl Watched {
         });
     }
 
+    /// A sample at `at_s` seconds without an inventory.
+    pub(super) fn without_inventory(&mut self, at_s: u64) {
+        self.tracker.observe(Sample {
+            at_ns: at_s * S,
+            before: Counters::default(),
+            sockstat: Sockstat::default(),
+            counters: Counters::default(),
+            processes: &[],
+            inventory: None,
+            infos: &self.infos,
+        });
+    }
+
     pub(super) fn leaks(&self) -> Vec<Leak> {
         self.tracker.leaks(&Surroundings {
             infos: &self.infos,

@@ -218,6 +218,11 @@ impl Judge<'_> {
                 continue;
             };
             if let (Some(used), Some(value)) = (self.fd_used(*holder), info.fd_limit) {
+                // The larger of two counts, of which one may be younger.
+                let at_ns = match (info.fd_used, info.fd_at_ns) {
+                    (Some(counted), Some(at_ns)) if counted == used => at_ns,
+                    _ => self.at_ns,
+                };
                 // Other groups of the same process fill the same table.
                 let account = self.tracker.accounts().get(*holder);
                 let rate = account
@@ -225,7 +230,7 @@ impl Judge<'_> {
                     .unwrap_or(0.0);
                 limits.push((
                     self.is_large_share(*count, value),
-                    forecast(LimitName::FdLimit, value, used, rate.max(own_rate)),
+                    self.forecast(LimitName::FdLimit, value, (used, at_ns), rate.max(own_rate)),
                 ));
             }
         }
@@ -236,17 +241,22 @@ impl Judge<'_> {
                 let used = report.size.saturating_sub(report.free);
                 limits.push((
                     self.is_large_share(held, report.size),
-                    forecast(LimitName::PortRange, report.size, used, own_rate),
+                    self.forecast(
+                        LimitName::PortRange,
+                        report.size,
+                        (used, self.at_ns),
+                        own_rate,
+                    ),
                 ));
             }
         }
         if let Some(files) = self.surroundings.files {
             limits.push((
                 self.is_large_share(group.tally.aged, files.max),
-                forecast(
+                self.forecast(
                     LimitName::FileMax,
                     files.max,
-                    files.used,
+                    (files.used, self.tracker.now.at_ns),
                     groups.total_rise_per_min(),
                 ),
             ));
@@ -328,22 +338,26 @@ impl Judge<'_> {
         let held = ports.iter().filter(|port| (lo..=hi).contains(port)).count();
         Some((report, held as u64))
     }
-}
 
-/// When a limit is reached at `rate` per minute.
-fn forecast(name: LimitName, value: u64, used: u64, rate: f64) -> Limit {
-    let left = value.saturating_sub(used);
-    let eta_s = if left == 0 {
-        Some(0.0)
-    } else if rate > 0.0 {
-        Some(left as f64 / rate * 60.0)
-    } else {
-        None
-    };
-    Limit {
-        name,
-        value,
-        used: Some(used),
-        eta_s,
+    /// When a limit is reached at `rate` per minute, of which so much was used at a time that may
+    /// be a minute ago. The time left counts from now; that the limit is reached only a count can
+    /// tell.
+    fn forecast(&self, name: LimitName, value: u64, (used, at_ns): (u64, u64), rate: f64) -> Limit {
+        const SOON_S: f64 = 0.1;
+        let left = value.saturating_sub(used);
+        let age_s = self.tracker.now.at_ns.saturating_sub(at_ns) as f64 / 1e9;
+        let eta_s = if left == 0 {
+            Some(0.0)
+        } else if rate > 0.0 {
+            Some((left as f64 / rate * 60.0 - age_s).max(SOON_S))
+        } else {
+            None
+        };
+        Limit {
+            name,
+            value,
+            used: Some(used),
+            eta_s,
+        }
     }
 }

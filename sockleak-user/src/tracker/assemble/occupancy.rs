@@ -147,6 +147,7 @@ fn name<'a>(input: &OccupancyInput<'a>, process: ProcessId) -> Option<&'a str> {
         ns_pid: None,
         netns: None,
         fd_used: None,
+        fd_at_ns: None,
         fd_limit: None,
         exited: false,
     };
