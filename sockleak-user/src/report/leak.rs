@@ -53,8 +53,6 @@ pub enum LimitName {
     PortRange,
     /// fs.file-max.
     FileMax,
-    /// net.ipv4.tcp_mem.
-    TcpMem,
 }
 
 /// A limit and when it will be reached at the present rate.

@@ -1,9 +1,10 @@
 //! One inventory, counted while it streams in: who holds which sockets, each socket once.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use super::hash::{FastMap, FastSet, mix};
-use super::origins::{Origin, Origins};
+use super::origins::{Far, Origin, Origins};
 use super::ports::NamespaceUse;
 use crate::model::{HeldSocket, ProcessId, SocketClass};
 
@@ -11,6 +12,11 @@ use crate::model::{HeldSocket, ProcessId, SocketClass};
 const NOBODY: u32 = u32::MAX;
 /// "No namespace" in an [`Entry`].
 const NOWHERE: u16 = u16::MAX;
+
+/// Most listeners that one census remembers.
+const LISTENS: usize = 1 << 16;
+/// Most peers in CLOSE_WAIT that one census tells apart.
+const SERVERS: usize = 1 << 10;
 
 /// Bounds on what one census remembers. What does not fit is counted, not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +159,10 @@ pub struct Census {
     /// Inventories walk process by process: the last answer is nearly always the next.
     last: Option<(ProcessId, u32)>,
     origins: Origins,
+    /// Processes and the ports on which they listen.
+    listens: FastSet<(u32, u16)>,
+    /// Peers of sockets in CLOSE_WAIT that are told apart.
+    servers: FastSet<SocketAddr>,
     spaces: Vec<NamespaceUse>,
     space_index: FastMap<Option<u32>, u16>,
     last_space: Option<(Option<u32>, u16)>,
@@ -244,6 +254,7 @@ impl Census {
         let birth = socket
             .birth
             .and_then(|birth| Some((birth.at_ns, self.process(birth.creator)?)));
+        let far = self.far(socket, holder);
         let entry = Entry {
             birth_ns: birth.map_or(0, |(at_ns, _)| at_ns),
             creator: birth.map_or(NOBODY, |(_, creator)| creator),
@@ -256,11 +267,38 @@ impl Census {
             origin: self.origins.index(Origin {
                 seen: socket.birth.is_some(),
                 past: socket.past,
+                far,
             }),
         };
         self.credit(holder, &entry);
         if let Some(key) = key {
             self.sockets.insert(key, entry);
+        }
+    }
+
+    /// The other end of a socket in CLOSE_WAIT. One that a process created has connected; others
+    /// were accepted if their holder listens on their port, and it has the listener's descriptor
+    /// first.
+    fn far(&mut self, socket: &HeldSocket, holder: u32) -> Option<Far> {
+        let port = socket.local.port();
+        match socket.class {
+            SocketClass::Listen if self.listens.len() < LISTENS => {
+                self.listens.insert((holder, port));
+                None
+            }
+            SocketClass::CloseWait if socket.birth.is_some() => {
+                let peer = socket.peer?;
+                // Too many would take the room of other origins.
+                let told = self.servers.len() < SERVERS || self.servers.contains(&peer);
+                told.then(|| {
+                    self.servers.insert(peer);
+                    Far::Server(peer)
+                })
+            }
+            SocketClass::CloseWait if self.listens.contains(&(holder, port)) => {
+                Some(Far::ClientOf(port))
+            }
+            _ => None,
         }
     }
 

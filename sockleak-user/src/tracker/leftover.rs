@@ -133,6 +133,7 @@ fn words(kind: &Kind, pasts: Pasts<'_>, stacks: &HashMap<u32, NamedCode>) -> Sho
             ending: kind.ending,
         },
         seen: kind.seen,
+        far: None,
     };
     let (after, errno, peer) = match leak_class(kind.class) {
         Some(class) => {

@@ -76,7 +76,7 @@ pub use occupancy::{
     Blocker, BoundBy, Destination, Half, HeldPorts, NetnsSockets, Occupancy, PortClass,
     PortHolders, Range, Room,
 };
-pub use origins::Origin;
+pub use origins::{Far, Origin};
 pub use orphans::{Orphan, OrphanLook, OrphanRules, OrphanTally, orphans};
 pub use ports::{NamespaceUse, PortSet};
 pub use pressure::{Pressures, RoomLook, Route, Warning};

@@ -1,5 +1,7 @@
 //! Where sockets come from: what those of one leak have in common.
 
+use std::net::SocketAddr;
+
 use super::hash::FastMap;
 use crate::model::{Past, Stack};
 
@@ -13,6 +15,18 @@ pub struct Origin {
     pub seen: bool,
     /// What had happened to it.
     pub past: Past,
+    /// CLOSE_WAIT: who has closed the other end, as far as known.
+    pub far: Option<Far>,
+}
+
+/// The other end of a connection whose peer has closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Far {
+    /// The process had connected there.
+    Server(SocketAddr),
+    /// A client that had come to this local port. Its own address says little and differs each
+    /// time.
+    ClientOf(u16),
 }
 
 impl Origin {
@@ -83,6 +97,7 @@ mod tests {
                 stack: Stack::Id(id),
                 ..Past::default()
             },
+            far: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::groups::Group;
-use super::origins::Origin;
+use super::origins::{Far, Origin};
 use crate::model::{Ending, ProcessId, Stack, TcpState};
 use crate::report::{After, LeakClass, LeakOrigin, errno_name};
 
@@ -45,6 +45,13 @@ pub(super) fn after(
     origin: Origin,
     pasts: Pasts<'_>,
 ) -> (After, Option<u16>, Option<String>) {
+    if class == LeakClass::CloseWait && (origin.past.ending == 0 || origin.far.is_some()) {
+        let peer = match origin.far {
+            Some(Far::Server(peer)) => Some(peer.to_string()),
+            Some(Far::ClientOf(_)) | None => None,
+        };
+        return (After::PeerClosed, None, peer);
+    }
     let Some(endings) = pasts.endings else {
         return (unseen(class), None, None);
     };

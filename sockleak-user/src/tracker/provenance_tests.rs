@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::provenance::{NamedStack, NamedStacks, Pasts};
 use super::testing::{S, Watched, born, process, socket};
 use super::{Config, Surroundings, suspects};
-use crate::model::{Ending, Past, ProcessId, SocketClass, Stack, TcpState};
+use crate::model::{Ending, HeldSocket, Past, ProcessId, SocketClass, Stack, TcpState};
 use crate::report::{After, Leak};
 
 const REFUSED: u32 = 77;
@@ -208,4 +208,80 @@ fn the_time_left_counts_from_now() {
         (0.0..1.0).contains(&eta(&watched)),
         "soon, as far as is known"
     );
+}
+
+/// Nineteen seconds in which 10 connections a second are left in CLOSE_WAIT by `make`.
+fn half_closed(first: Option<HeldSocket>, make: impl Fn(u64, u64) -> HeldSocket) -> Vec<Leak> {
+    let mut watched = Watched::with(Config {
+        older_ns: 5 * S,
+        ..Config::default()
+    });
+    let mut all: Vec<HeldSocket> = first.into_iter().collect();
+    for second in 1..20 {
+        for _ in 0..10 {
+            all.push(make(all.len() as u64, second * S));
+        }
+        watched.inventory(second + 1, all.clone());
+    }
+    leaks(&watched, Pasts::default())
+}
+
+#[test]
+fn close_wait_says_to_whom_the_process_had_connected() {
+    let who = process(1);
+    let leaks = half_closed(None, |n, at_ns| {
+        let mut one = born(socket(n, who, SocketClass::CloseWait), who, at_ns);
+        let port = if n % 10 == 0 { 81 } else { 80 };
+        one.peer = Some(([10, 0, 0, 9], port).into());
+        one
+    });
+    let [leak] = &leaks[..] else {
+        panic!("{leaks:?}")
+    };
+    assert_eq!(leak.after, After::PeerClosed);
+    assert_eq!(leak.peer.as_deref(), Some("10.0.0.9:80"));
+    let origins: Vec<_> = (leak.origins.iter())
+        .map(|origin| origin.peer.as_deref().unwrap_or_default())
+        .collect();
+    assert_eq!(origins, ["10.0.0.9:80", "10.0.0.9:81"]);
+    let evidence = leak.evidence.join("\n");
+    assert!(evidence.contains("to 10.0.0.9:81"), "{evidence}");
+}
+
+#[test]
+fn close_wait_of_accepted_connections_says_where_they_were_accepted() {
+    let who = process(1);
+    let mut listener = socket(9_000, who, SocketClass::Listen);
+    listener.local.set_port(8080);
+    let leaks = half_closed(Some(listener), |n, _| {
+        let mut one = socket(n, who, SocketClass::CloseWait);
+        one.local.set_port(8080);
+        one.peer = Some(([10, 0, 0, 7], 1_000 + n as u16).into());
+        one
+    });
+    let [leak] = &leaks[..] else {
+        panic!("{leaks:?}")
+    };
+    assert_eq!((leak.peer.as_ref(), leak.origins.len()), (None, 1));
+    let evidence = leak.evidence.join("\n");
+    let wanted = format!("{} of them were accepted on port 8080", leak.count);
+    assert!(evidence.contains(&wanted), "{evidence}");
+    let coverage = leak.coverage.join("\n");
+    assert!(
+        coverage.contains("no stack is taken of accept()"),
+        "{coverage}"
+    );
+}
+
+#[test]
+fn many_peers_do_not_take_the_room_of_other_origins() {
+    let mut census = super::Census::new();
+    for n in 0..20_000 {
+        let mut one = born(socket(n, process(1), SocketClass::CloseWait), process(1), S);
+        one.peer = Some((std::net::Ipv4Addr::from(0x0a00_0000 + n as u32), 80).into());
+        census.add(&one);
+    }
+    assert_eq!(census.seen(), 20_000);
+    let told = (0..=u16::MAX).filter(|index| census.origin_at(*index).far.is_some());
+    assert_eq!(told.count(), 1 << 10);
 }

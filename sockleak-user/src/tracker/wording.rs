@@ -1,6 +1,10 @@
 //! Evidence, remedies and caveats of a leak, in words.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use super::groups::Group;
+use super::origins::Far;
 use super::provenance::{Fate, Provenance};
 use super::verdict::Judge;
 use super::window::Rise;
@@ -64,6 +68,16 @@ pub(super) fn evidence(
             seconds(judge.at_ns.saturating_sub(since))
         )),
     )];
+    lines.extend(
+        accepted(group)
+            .into_iter()
+            .take(LISTED)
+            .map(|(port, count)| {
+                format!(
+                    "{count} of them were accepted on port {port}, where its clients have closed"
+                )
+            }),
+    );
     // What they all have in common the report says by itself.
     let fates = provenance.fates();
     if fates.len() > 1 {
@@ -102,6 +116,21 @@ pub(super) fn evidence(
     }
     lines.extend(holders_line(judge, group));
     lines
+}
+
+/// Ports on which the connections were accepted, and how many, most first.
+fn accepted(group: &Group) -> Vec<(u16, u64)> {
+    let mut ports: BTreeMap<u16, u64> = BTreeMap::new();
+    for (origin, tally) in &group.tally.origins {
+        if let Some(Far::ClientOf(port)) = origin.far
+            && tally.aged > 0
+        {
+            *ports.entry(port).or_default() += tally.aged;
+        }
+    }
+    let mut ports: Vec<_> = ports.into_iter().collect();
+    ports.sort_by_key(|(_, count)| Reverse(*count));
+    ports
 }
 
 /// What had happened to some of the sockets; `None` when nothing is known about that.
@@ -210,6 +239,9 @@ pub(super) fn remedy(judge: &Judge<'_>, group: &Group) -> Vec<String> {
             "close() the connection when read() returns 0: the peer has closed and the kernel \
              waits for this process, without a timeout"
                 .into(),
+            "no setting of the kernel closes them: net.ipv4.tcp_fin_timeout and tcp_tw_reuse \
+             concern the other end, and keepalive only turns them into CLOSED ones that stay open"
+                .into(),
         ],
     };
     let others: Vec<ProcessId> = group
@@ -274,9 +306,16 @@ pub(super) fn coverage(judge: &Judge<'_>, group: &Group, provenance: &Provenance
         ));
     }
     if provenance.stacked < tally.aged {
+        let accepted: u64 = accepted(group).iter().map(|(_, count)| count).sum();
         lines.push(format!(
-            "where they were created is known for {} of {}",
-            provenance.stacked, tally.aged
+            "where they were created is known for {} of {}{}",
+            provenance.stacked,
+            tally.aged,
+            if accepted > 0 {
+                "; no stack is taken of accept()"
+            } else {
+                ""
+            }
         ));
     }
     if group.key.class == LeakClass::CloseWait {
