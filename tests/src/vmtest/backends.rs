@@ -155,13 +155,13 @@ fn has_kprobes() -> bool {
 /// Four processes leak many sockets under our eyes: exact counts, a leak line for each.
 fn leak(setting: &Setting, backend: &str) -> anyhow::Result<Outcome> {
     loss::conclusive(setting, (backend, OLDER), Excused::Searching, |watch| {
-        leak_under(setting, watch)
+        leak_under(setting, watch, setting.many_with(backend))
     })
 }
 
-fn leak_under(setting: &Setting, watch: &mut Watch) -> anyhow::Result<Outcome> {
+fn leak_under(setting: &Setting, watch: &mut Watch, many: usize) -> anyhow::Result<Outcome> {
     let mut totals = Totals::default();
-    let count = format!("--count={}", setting.many);
+    let count = format!("--count={many}");
     let mut driver = setting.workload(&["unbound-leak", &count])?;
     let leaked = driver.must_phase()?;
     compare::holdings(&watch.now()?, &leaked).context("leaked")?;
@@ -212,7 +212,7 @@ fn accuses(line: &Value, truth: &Truth, class: &str) -> bool {
 
 /// The leak is older than sockleak: classes are exact all the same, for bound sockets, too.
 fn older_leak(setting: &Setting, backend: &str) -> anyhow::Result<Outcome> {
-    let count = format!("--count={}", setting.many / 2);
+    let count = format!("--count={}", setting.many_with(backend) / 2);
     loss::repeated(Excused::SkippedRuns, || {
         let mut driver = setting.workload(&["bound-leak", &count, "--processes=2"])?;
         let leaked = driver.must_phase()?;

@@ -61,6 +61,15 @@ impl Setting {
         })
     }
 
+    /// As [`Self::many`], for a test that every backend has: in an emulated guest the numbers are
+    /// large with the first of them, and a quarter with the others.
+    pub(super) fn many_with(&self, backend: &str) -> usize {
+        match self.guest && backend != "fentry" {
+            true => self.many / 4,
+            false => self.many,
+        }
+    }
+
     /// Starts a workload.
     pub(super) fn workload(&self, arguments: &[&str]) -> anyhow::Result<Driver> {
         let here = std::path::Path::new("/proc/self/exe");
