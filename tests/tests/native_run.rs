@@ -99,10 +99,9 @@ fn the_leaking_test_is_named() {
         assert_eq!(groups.len(), 1, "{report}");
         assert_eq!(groups[0]["count"], 1, "{report}");
         assert_eq!(groups[0]["after"], "never_used");
-        // Whoever runs tests one at a time does so in a thread without a name of its own.
+        // Also without frame pointers, among the guesses then.
         let stack = groups[0]["stack"].to_string();
-        let named = groups[0]["thread"] == "forgets" || stack.contains("forgets");
-        assert!(named, "{report}");
+        assert!(stack.contains("forgets"), "{report}");
         assert_eq!(report["in_use"][0]["class"], "listen", "{report}");
         assert_eq!(report["complete"], true, "{report}");
     }

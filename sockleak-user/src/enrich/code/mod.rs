@@ -3,10 +3,12 @@
 //!
 //! [`files`] keeps every executable and library open that a command's processes were seen with,
 //! so that also one that is removed in between can be read. [`names`] maps them here and has
-//! [`super::symbols`] name the addresses, as if this were the process.
+//! [`super::symbols`] name the addresses, as if this were the process. [`guess`] puts in the callers
+//! that have no frame pointer.
 
 mod elf;
 mod files;
+mod guess;
 mod names;
 
 pub use files::Files;

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::Files;
 use super::files::Known;
+use super::guess::{Guess, with_guesses};
 use crate::enrich::process::identify;
-use crate::enrich::symbols::{Answer, Request, Symbolizer, Why};
+use crate::enrich::symbols::{Answer, Frame, Request, Symbolizer, Why};
 use crate::model::{Code, CodeFrame, NamedCode};
 
 /// Names stacks.
@@ -67,12 +68,15 @@ impl Names {
         };
         // All of them are mapped before the first question: what is mapped is not read again
         // for each.
+        let stacks: Vec<(u32, &Code, Vec<Guess>)> = (stacks.iter())
+            .map(|(id, code)| (*id, code, with_guesses(code, files)))
+            .collect();
         let requests: Vec<Request> = stacks
             .iter()
-            .map(|(id, code)| Request {
+            .map(|(id, code, frames)| Request {
                 id: OWN | u64::from(*id),
                 process: myself,
-                addresses: located(code, files)
+                addresses: located(code, frames, files)
                     .into_iter()
                     .flatten()
                     .map(|(index, at)| address(&mut mapped, files, index, at).unwrap_or(0))
@@ -88,7 +92,7 @@ impl Names {
         self.take(until);
         stacks
             .iter()
-            .map(|(id, code)| (*id, self.put_together(*id, code, files)))
+            .map(|(id, code, frames)| (*id, self.put_together(*id, code, frames, files)))
             .collect()
     }
 
@@ -99,7 +103,7 @@ impl Names {
         }
     }
 
-    fn put_together(&self, id: u32, code: &Code, files: &Files) -> NamedCode {
+    fn put_together(&self, id: u32, code: &Code, frames: &[Guess], files: &Files) -> NamedCode {
         let early = self.early.get(&u64::from(id));
         let own = self.early.get(&(OWN | u64::from(id)));
         let mut early_frames = early.map_or(&[][..], |answer| &answer.frames).iter();
@@ -108,15 +112,21 @@ impl Names {
             thread: code.thread.clone(),
             ..NamedCode::default()
         };
-        for (frame, located) in code.frames.iter().zip(located(code, files)) {
-            let frames = match (frame, located) {
+        for ((frame, is_guess), located) in frames.iter().zip(located(code, frames, files)) {
+            let names = match (frame, located) {
                 (CodeFrame::Address(_), _) => early_frames.next(),
                 (_, Some(_)) => own_frames.next(),
                 (_, None) => None,
             };
-            match frames {
-                Some(frames) if !frames.is_empty() => {
-                    named.lines.extend(frames.iter().map(ToString::to_string));
+            match names {
+                Some(names) if *is_guess => {
+                    let has_name = |name: &&Frame| name.function.is_some();
+                    let names = names.iter().filter(has_name);
+                    named.lines.extend(names.map(|name| format!("? {name}")));
+                }
+                None if *is_guess => {}
+                Some(names) if !names.is_empty() => {
+                    named.lines.extend(names.iter().map(ToString::to_string));
                 }
                 _ => {
                     named.lines.push(unnamed(*frame));
@@ -141,9 +151,9 @@ impl Names {
     }
 }
 
-fn located(code: &Code, files: &Files) -> Vec<Option<(usize, u64)>> {
-    let find = |frame: &CodeFrame| files.find(*frame, code.executable);
-    code.frames.iter().map(find).collect()
+fn located(code: &Code, frames: &[Guess], files: &Files) -> Vec<Option<(usize, u64)>> {
+    let find = |(frame, _): &Guess| files.find(*frame, code.executable);
+    frames.iter().map(find).collect()
 }
 
 fn addresses(code: &Code) -> impl Iterator<Item = u64> {
