@@ -427,10 +427,12 @@ impl Session {
     fn leaks(&mut self, infos: &ProcessInfos, patience: Duration) -> Vec<Leak> {
         self.origins.take_names(patience);
         let coverage = self.coverage();
+        let limits = limits::read();
         let surroundings = Surroundings {
             infos,
             namespaces: &self.ports,
-            files: limits::read().files,
+            files: limits.files,
+            tcp_mem: limits.tcp_mem.map(|pages| pages.high),
             lost: self.loss().total(),
             pasts: self.origins.pasts(),
             coverage: &coverage,

@@ -53,6 +53,8 @@ pub enum LimitName {
     PortRange,
     /// fs.file-max.
     FileMax,
+    /// net.ipv4.tcp_mem, the highest of its three, of the whole host.
+    TcpMem,
 }
 
 /// A limit and when it will be reached at the present rate.

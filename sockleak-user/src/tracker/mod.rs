@@ -168,6 +168,8 @@ pub struct Tracker {
     accounts: Accounts,
     idle: IdleTable,
     groups: Groups,
+    /// Pages of memory that TCP takes.
+    memory: Window,
     calls: PortCalls,
     inventory: Option<Inventory>,
     now: Now,
@@ -191,6 +193,7 @@ impl Tracker {
             accounts: Accounts::new(config.processes, config.window_ns),
             idle: IdleTable::new(config.idle_sockets),
             groups: Groups::new(config.groups, config.window_ns),
+            memory: Window::new(config.window_ns),
             calls: PortCalls::new(baseline.at_ns, config.calls),
             inventory: None,
             now: Now {
@@ -232,6 +235,11 @@ impl Tracker {
                 &sample.counters,
             ),
         };
+        self.memory.push(Point {
+            at_ns: sample.at_ns,
+            total: sample.sockstat.mem_pages,
+            aged: sample.sockstat.mem_pages,
+        });
         self.accounts.advance(sample.processes);
         if let Some(inventory) = sample.inventory {
             self.take_inventory(inventory);

@@ -6,7 +6,7 @@ use super::provenance::{NamedStack, NamedStacks, Pasts};
 use super::testing::{S, Watched, born, process, socket};
 use super::{Config, Surroundings, suspects};
 use crate::model::{Ending, HeldSocket, Past, ProcessId, SocketClass, Stack, TcpState};
-use crate::report::{After, Leak};
+use crate::report::{After, Leak, LimitName};
 
 const REFUSED: u32 = 77;
 const RESET: u32 = 78;
@@ -29,6 +29,7 @@ fn leaks(watched: &Watched, pasts: Pasts<'_>) -> Vec<Leak> {
         infos: &watched.infos,
         namespaces: &watched.namespaces,
         files: None,
+        tcp_mem: None,
         lost: 0,
         pasts,
         coverage: &[],
@@ -284,4 +285,49 @@ fn many_peers_do_not_take_the_room_of_other_origins() {
     assert_eq!(census.seen(), 20_000);
     let told = (0..=u16::MAX).filter(|index| census.origin_at(*index).far.is_some());
     assert_eq!(told.count(), 1 << 10);
+}
+
+#[test]
+fn memory_is_the_limit_of_what_nobody_reads() {
+    let limit_of = |class, growing| {
+        let who = process(7);
+        let mut watched = Watched::with(Config {
+            older_ns: 5 * S,
+            ..Config::default()
+        });
+        let mut all = Vec::new();
+        watched.mem_pages = if growing { 0 } else { 100 };
+        watched.inventory(1, all.clone());
+        for second in 1..30 {
+            for _ in 0..20 {
+                all.push(socket(all.len() as u64, who, class));
+            }
+            watched.mem_pages = if growing { second * 100 } else { 100 };
+            watched.inventory(second + 1, all.clone());
+        }
+        let leaks = watched.tracker.leaks(&Surroundings {
+            infos: &watched.infos,
+            namespaces: &watched.namespaces,
+            files: None,
+            tcp_mem: Some(10_000),
+            lost: 0,
+            pasts: Pasts::default(),
+            coverage: &[],
+        });
+        leaks[0].limit.clone()
+    };
+    let limit = limit_of(SocketClass::CloseWait, true).unwrap();
+    assert_eq!((limit.name, limit.value), (LimitName::TcpMem, 10_000));
+    assert_eq!(limit.used, Some(2_900));
+    let eta = limit.eta_s.unwrap();
+    assert!(
+        (eta - 71.0).abs() < 2.0,
+        "7,100 left at 100 a second: {eta}"
+    );
+    assert_eq!(limit_of(SocketClass::CloseWait, false), None);
+    assert_eq!(
+        limit_of(SocketClass::Unbound, true),
+        None,
+        "they hold no data"
+    );
 }

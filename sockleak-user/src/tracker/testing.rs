@@ -92,6 +92,8 @@ pub(super) struct Watched {
     pub(super) namespaces: Vec<NamespacePorts>,
     pub(super) complete: bool,
     pub(super) lost: u64,
+    /// Pages of memory that TCP takes.
+    pub(super) mem_pages: u64,
 }
 
 impl Watched {
@@ -106,6 +108,7 @@ impl Watched {
             namespaces: Vec::new(),
             complete: true,
             lost: 0,
+            mem_pages: 0,
         }
     }
 
@@ -125,7 +128,10 @@ impl Watched {
         self.tracker.observe(Sample {
             at_ns,
             before: Counters::default(),
-            sockstat: Sockstat::default(),
+            sockstat: Sockstat {
+                mem_pages: self.mem_pages,
+                ..Sockstat::default()
+            },
             counters: Counters::default(),
             processes: &[],
             inventory: Some(Inventory {
@@ -143,7 +149,10 @@ impl Watched {
         self.tracker.observe(Sample {
             at_ns: at_s * S,
             before: Counters::default(),
-            sockstat: Sockstat::default(),
+            sockstat: Sockstat {
+                mem_pages: self.mem_pages,
+                ..Sockstat::default()
+            },
             counters: Counters::default(),
             processes: &[],
             inventory: None,
@@ -156,6 +165,7 @@ impl Watched {
             infos: &self.infos,
             namespaces: &self.namespaces,
             files: None,
+            tcp_mem: None,
             lost: self.lost,
             pasts: super::Pasts::default(),
             coverage: &[],

@@ -57,6 +57,8 @@ pub struct Surroundings<'a> {
     pub namespaces: &'a [NamespacePorts],
     /// Host-wide limits on open files.
     pub files: Option<FileLimits>,
+    /// Pages of memory that TCP may take, host-wide: the last of net.ipv4.tcp_mem.
+    pub tcp_mem: Option<u64>,
     /// Events and records lost since attach.
     pub lost: u64,
     /// What is known about where sockets come from.
@@ -259,6 +261,22 @@ impl Judge<'_> {
                     (files.used, self.tracker.now.at_ns),
                     groups.total_rise_per_min(),
                 ),
+            ));
+        }
+        if group.key.class == LeakClass::CloseWait
+            && let Some(high) = self.surroundings.tcp_mem
+        {
+            // What the peer has sent and nobody reads stays in memory. Whose pages they are the
+            // kernel does not say, so what counts is that they grow.
+            let now = self.tracker.now;
+            let pages = now.sockstat.mem_pages;
+            let rise = self.tracker.memory.rise(|point| point.total);
+            let grows = rise.growth >= pages / 10 && rise.steps >= self.rules.min_steps;
+            let rate = self.tracker.memory.rate_per_min().filter(|_| grows);
+            let rate = rate.unwrap_or(0.0);
+            limits.push((
+                self.is_large_share(pages, high),
+                self.forecast(LimitName::TcpMem, high, (pages, now.at_ns), rate),
             ));
         }
         limits

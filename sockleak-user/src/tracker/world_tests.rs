@@ -439,6 +439,7 @@ fn check_reports(tracker: &Tracker, world: &World) -> Result<(), TestCaseError> 
         infos: &infos,
         namespaces: &namespaces,
         files: Some(FileLimits { used: 9, max: 10 }),
+        tcp_mem: None,
         lost: world.counters.sockets_full,
         pasts: super::Pasts::default(),
         coverage: &[],

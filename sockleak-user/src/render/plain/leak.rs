@@ -129,6 +129,7 @@ pub fn limit(limit: &Limit) -> String {
         LimitName::FdLimit => "file descriptors",
         LimitName::PortRange => "local ports",
         LimitName::FileMax => "open files of the host (fs.file-max)",
+        LimitName::TcpMem => "TCP memory pages of the host (tcp_mem)",
     };
     let used = limit
         .used
