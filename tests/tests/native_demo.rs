@@ -203,8 +203,16 @@ fn every_demo_agrees_with_its_report() {
             let who: Vec<_> = hot.iter().map(|one| (&one["pid"], &one["dst"])).collect();
             assert_eq!(who, [(&gateway["pid"], &gateway["dst"])], "{hot:?}");
         }
-        let leaks = matches!(scenario.name, "closed-leak" | "bound-leak");
+        let processes = demo["truth"]["processes"].as_array().expect("processes");
+        let leaks = processes.iter().any(|own| own["guilty"] == true);
         assert_eq!(accused > 0, leaks, "{}", end["leaks"]);
+        for leak in end["leaks"].as_array().expect("leaks") {
+            // The demo has all stacks taken.
+            assert_eq!(leak["stacked"], leak["count"], "{leak}");
+            let frames = leak["stack"].as_array().expect("a stack");
+            let named = |frame: &serde_json::Value| frame.to_string().contains("demo::");
+            assert!(frames.iter().any(named), "{leak}");
+        }
     }
 }
 
