@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, fs::File, io, os::fd::AsFd};
 
+use anyhow::Context as _;
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::Map,
+    maps::{Map, MapError},
     programs::{
         BtfTracePoint, CgroupAttachMode, CgroupSock, FEntry, FExit, Iter, KProbe, Program,
         ProgramError, TracePoint,
@@ -407,6 +408,16 @@ impl Attached {
     /// Takes a map out of the object, by the names of [`sockleak_ebpf::names::maps`].
     pub fn take_map(&mut self, name: &str) -> Option<Map> {
         self.ebpf.take_map(name)
+    }
+
+    /// Takes a map out of the object as what it has to be.
+    ///
+    /// # Errors
+    /// When the object lacks the map or its layout is not the agreed one.
+    pub fn take<T: TryFrom<Map, Error = MapError>>(&mut self, name: &str) -> anyhow::Result<T> {
+        let map = self.take_map(name);
+        let map = map.ok_or_else(|| anyhow::anyhow!("the BPF object has no map {name}"))?;
+        T::try_from(map).with_context(|| format!("map {name} has an unexpected layout"))
     }
 
     /// Takes the reader of the programs' own log out of the object.

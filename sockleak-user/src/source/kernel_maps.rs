@@ -1,6 +1,6 @@
 //! What the kernel side counts, read from its maps.
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use sockleak_ebpf::{
     Counters as AbiCounters, FailureKey, FailureStats, ProcessKey, ProcessStats, SearchKey,
@@ -47,25 +47,12 @@ impl KernelMaps {
     /// # Errors
     /// When the object lacks a map or its layout is not the agreed one.
     pub fn take(attached: &mut Attached, process_limit: u32, search_limit: u32) -> Result<Self> {
-        let mut take = |name| {
-            attached
-                .take_map(name)
-                .ok_or_else(|| anyhow!("the BPF object has no map {name}"))
-        };
         Ok(Self {
-            counters: take(maps::COUNTERS)?
-                .try_into()
-                .with_context(|| format!("map {} has an unexpected layout", maps::COUNTERS))?,
-            processes: take(maps::PROCESSES)?
-                .try_into()
-                .with_context(|| format!("map {} has an unexpected layout", maps::PROCESSES))?,
+            counters: attached.take(maps::COUNTERS)?,
+            processes: attached.take(maps::PROCESSES)?,
             process_limit: process_limit as usize,
-            searches: take(maps::SEARCHES)?
-                .try_into()
-                .with_context(|| format!("map {} has an unexpected layout", maps::SEARCHES))?,
-            failures: take(maps::FAILURES)?
-                .try_into()
-                .with_context(|| format!("map {} has an unexpected layout", maps::FAILURES))?,
+            searches: attached.take(maps::SEARCHES)?,
+            failures: attached.take(maps::FAILURES)?,
             search_limit: search_limit as usize,
         })
     }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::Result;
 use aya::maps::{Array, HashMap as BpfHashMap, MapData, MapError, StackTraceMap};
 use sockleak_ebpf::names::maps;
 
@@ -46,29 +46,13 @@ impl Pasts {
     /// # Errors
     /// When the object lacks a map or its layout is not the agreed one.
     pub fn take(attached: &mut Attached, ending_limit: u32) -> Result<Self> {
-        let mut take = |name| {
-            attached
-                .take_map(name)
-                .ok_or_else(|| anyhow!("the BPF object has no map {name}"))
-        };
-        let layout = |name| move || format!("map {name} has an unexpected layout");
         Ok(Self {
-            endings: take(maps::ENDINGS)?
-                .try_into()
-                .with_context(layout(maps::ENDINGS))?,
+            endings: attached.take(maps::ENDINGS)?,
             ending_limit: ending_limit as usize,
-            sites: take(maps::SITES)?
-                .try_into()
-                .with_context(layout(maps::SITES))?,
-            stacks: take(maps::STACKS)?
-                .try_into()
-                .with_context(layout(maps::STACKS))?,
-            suspects: take(maps::SUSPECTS)?
-                .try_into()
-                .with_context(layout(maps::SUSPECTS))?,
-            marks: take(maps::MARKS)?
-                .try_into()
-                .with_context(layout(maps::MARKS))?,
+            sites: attached.take(maps::SITES)?,
+            stacks: attached.take(maps::STACKS)?,
+            suspects: attached.take(maps::SUSPECTS)?,
+            marks: attached.take(maps::MARKS)?,
             marked: Vec::new(),
         })
     }

@@ -1,6 +1,6 @@
 //! The maps of `run`: the processes of a command, and what they left open.
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
 use sockleak_ebpf::{
     CodeStack, Executable, LeftKey, LeftStats, ProcessKey, RunTotals as AbiTotals, names::maps,
@@ -38,31 +38,13 @@ impl RunMaps {
     /// # Errors
     /// When the object lacks a map or its layout is not the agreed one.
     pub fn take(attached: &mut Attached) -> Result<Self> {
-        let mut take = |name| {
-            attached
-                .take_map(name)
-                .ok_or_else(|| anyhow!("the BPF object has no map {name}"))
-        };
-        let layout = |name| move || format!("map {name} has an unexpected layout");
         Ok(Self {
-            followed: take(maps::FOLLOWED)?
-                .try_into()
-                .with_context(layout(maps::FOLLOWED))?,
-            left: take(maps::LEFT)?
-                .try_into()
-                .with_context(layout(maps::LEFT))?,
-            stacks: take(maps::CODE_STACKS)?
-                .try_into()
-                .with_context(layout(maps::CODE_STACKS))?,
-            executables: take(maps::EXECUTABLES)?
-                .try_into()
-                .with_context(layout(maps::EXECUTABLES))?,
-            totals: take(maps::RUN_TOTALS)?
-                .try_into()
-                .with_context(layout(maps::RUN_TOTALS))?,
-            events: take(maps::RUN_EVENTS)?
-                .try_into()
-                .with_context(layout(maps::RUN_EVENTS))?,
+            followed: attached.take(maps::FOLLOWED)?,
+            left: attached.take(maps::LEFT)?,
+            stacks: attached.take(maps::CODE_STACKS)?,
+            executables: attached.take(maps::EXECUTABLES)?,
+            totals: attached.take(maps::RUN_TOTALS)?,
+            events: attached.take(maps::RUN_EVENTS)?,
             undecodable: 0,
         })
     }
