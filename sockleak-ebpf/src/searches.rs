@@ -157,8 +157,10 @@ pub struct SearchStats {
     pub time_waits: u64,
     /// `bpf_ktime_get_ns()` at the last call.
     pub last_ns: u64,
-    /// Calls by [`latency_bucket`].
-    pub latency: [u32; LATENCY_BUCKETS],
+    /// Calls by [`latency_bucket`]: first those that are not in `second_parity`, then those that
+    /// are. So the first has the walks that ended in the parity tried first, calls that named
+    /// their port, and failures, even those that have walked the whole range.
+    pub latency: [[u32; LATENCY_BUCKETS]; 2],
 }
 
 /// Key of the failure map: equal failures are one element with a count.
@@ -223,7 +225,7 @@ pub struct FailureStats {
 
 const _: () = {
     assert!(size_of::<SearchKey>() == 40);
-    assert!(size_of::<SearchStats>() == 14 * 8 + 4 * LATENCY_BUCKETS);
+    assert!(size_of::<SearchStats>() == 14 * 8 + 2 * 4 * LATENCY_BUCKETS);
     assert!(size_of::<FailureKey>() == 64);
     assert!(size_of::<FailureStats>() == 56);
     assert!(latency_bucket(255) == 0 && latency_bucket(256) == 0 && latency_bucket(320) == 1);

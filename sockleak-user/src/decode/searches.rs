@@ -152,6 +152,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn latencies_are_read_by_parity() {
+        let mut dst = [0; 16];
+        dst[..4].copy_from_slice(&[10, 0, 0, 5]);
+        let key = key(AF_INET, dst);
+        let mut value = vec![0; size_of::<SearchStats>()];
+        let words = value.len() - 2 * 96 * 4;
+        value[words + 7 * 4] = 3;
+        value[words + (96 + 9) * 4] = 5;
+        let search = search_counters(key.search.as_bytes(), &value).unwrap();
+        let [first, second] = &*search.latency;
+        assert_eq!((first[7], second[9]), (3, 5));
+        assert_eq!(first.iter().chain(second).sum::<u32>(), 8);
+        value.pop();
+        assert!(search_counters(key.search.as_bytes(), &value).is_err());
+    }
+
     fn value(words: [u64; 7]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_ne_bytes()).collect()
     }

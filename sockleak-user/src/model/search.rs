@@ -127,8 +127,9 @@ pub struct SearchCounters {
     pub time_waits: u64,
     /// `CLOCK_MONOTONIC` at the last call, ns.
     pub last_ns: u64,
-    /// Calls by `sockleak_ebpf::latency_bucket`.
-    pub latency: Box<[u32; LATENCY_BUCKETS]>,
+    /// Calls by `sockleak_ebpf::latency_bucket`: those that did not come to the second parity
+    /// (failures too), and those that did.
+    pub latency: Box<[[u32; LATENCY_BUCKETS]; 2]>,
 }
 
 /// Socket options that bear on ports.

@@ -33,7 +33,7 @@ pub use probes::{HookReport, ProbesReport, ProblemReport};
 pub use read::{Head, NotAReport};
 pub use recording::{CutReport, GapReport, RecordingReport};
 pub use run::{OpenSockets, RunReport};
-pub use search::{HotLoop, PressureReport, SearchReport};
+pub use search::{HotLoop, ParityLatency, PressureReport, SearchReport};
 pub use snapshot::{
     PortsReport, ProcessReport, SnapshotReport, SocketReport, SockstatReport, Unattributed,
 };

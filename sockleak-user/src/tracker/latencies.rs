@@ -6,6 +6,9 @@
 
 use sockleak_ebpf::{LATENCY_BUCKETS, latency_bucket_start};
 
+/// Buckets that a power of two has.
+const PER_OCTAVE: usize = 4;
+
 /// Calls by latency, of an interval or of a whole run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Latencies {
@@ -43,6 +46,29 @@ impl Latencies {
         self.buckets
             .iter()
             .fold(0, |sum: u64, n| sum.saturating_add(*n))
+    }
+
+    /// Both together.
+    pub fn with(&self, other: &Self) -> Self {
+        let mut both = self.clone();
+        both.add(other);
+        both
+    }
+
+    /// Calls by power of two, without empty ones: from how many ns on, and how many calls. The
+    /// first begins at 0 and ends at 512 ns; the last has no end.
+    pub fn octaves(&self) -> Vec<(u64, u64)> {
+        let octaves = self.buckets.chunks(PER_OCTAVE).enumerate();
+        octaves
+            .map(|(at, parts)| {
+                let start = latency_bucket_start(at * PER_OCTAVE);
+                (
+                    start,
+                    parts.iter().fold(0, |sum: u64, n| sum.saturating_add(*n)),
+                )
+            })
+            .filter(|(_, calls)| *calls > 0)
+            .collect()
     }
 
     /// An upper bound of the longest, ns; `None` when there is none, or when it is in the last
@@ -138,6 +164,15 @@ mod tests {
         assert_eq!(found.bound_ns(), None);
         let p50 = found.percentile_ns(0.5, longest).unwrap();
         assert!(p50 <= longest && p50 >= 3_758_096_384, "{p50}");
+    }
+
+    #[test]
+    fn octaves_have_every_call_once() {
+        let (found, _) = of(&[0, 255, 300, 511, 512, 1_023, 1_024, 1 << 31, 1 << 40]);
+        let expected = [(0, 4), (512, 2), (1_024, 1), (1 << 31, 2)];
+        assert_eq!(found.octaves(), expected);
+        assert_eq!(found.with(&found).octaves().last(), Some(&(1 << 31, 4)));
+        assert_eq!(of(&[]).0.octaves(), []);
     }
 
     #[test]

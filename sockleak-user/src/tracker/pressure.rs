@@ -88,8 +88,8 @@ pub struct Traffic {
     pub second_parity: u64,
     /// Calls whose time is known exactly.
     pub exact: u64,
-    /// Their times.
-    latencies: Latencies,
+    /// Their times, by parity.
+    by_parity: [Latencies; 2],
     longest_ns: u64,
     /// Who, and how many calls; most first.
     pub who: Vec<(SearchId, u64)>,
@@ -102,20 +102,15 @@ impl Traffic {
     }
 
     /// Median times of the searches that stayed in the first parity and of those that came to
-    /// the second, ns. The kernel side does not time them apart; but the first are the fastest,
-    /// and those that fail, which walk everything, the slowest.
+    /// the second, ns. `None` for the first when searches have failed: they are among them.
     pub fn medians_ns(&self) -> (Option<u64>, Option<u64>) {
-        if self.exact < self.calls || self.calls == 0 {
+        if self.exact < self.calls {
             return (None, None);
         }
-        let share = |part: u64| (part as f64 / self.calls as f64).min(1.0);
-        let (second, failed) = (share(self.second_parity), share(self.failed));
-        let first = (1.0 - second - failed).max(0.0);
-        let at = |share| self.latencies.percentile_ns(share, self.longest_ns);
-        (
-            (first > 0.0).then(|| at(first / 2.0)).flatten(),
-            (second > 0.0).then(|| at(first + second / 2.0)).flatten(),
-        )
+        let [first, second] = &self.by_parity;
+        let median = |of: &Latencies| of.percentile_ns(0.5, self.longest_ns);
+        let first = (self.failed == 0).then(|| median(first)).flatten();
+        (first, median(second))
     }
 }
 
@@ -298,7 +293,9 @@ fn traffic(calls: &PortCalls) -> HashMap<Route, Traffic> {
         traffic.failed += activity.failed;
         traffic.second_parity += activity.second_parity;
         traffic.exact += activity.timed.saturating_sub(activity.upper_bounds);
-        traffic.latencies.add(&activity.latencies);
+        for (all, more) in traffic.by_parity.iter_mut().zip(&activity.by_parity) {
+            all.add(more);
+        }
         traffic.longest_ns = traffic.longest_ns.max(activity.max_ns.unwrap_or(0));
         traffic.who.push((activity.id, activity.calls));
     }

@@ -37,19 +37,20 @@ pub struct SearchActivity {
     pub second_parity: u64,
     /// Connections that entered TIME_WAIT.
     pub time_waits: u64,
-    /// Calls by latency.
-    pub latencies: Latencies,
+    /// Calls by latency: those that did not come to the second parity, and those that did.
+    pub by_parity: [Latencies; 2],
 }
 
 impl SearchActivity {
     /// What came between two readings of one element; `then` is `None` for a new element.
     pub fn between(then: Option<&SearchCounters>, now: &SearchCounters) -> Self {
         let since = |of: fn(&SearchCounters) -> u64| of(now).saturating_sub(then.map_or(0, of));
-        let latencies = Latencies::between(then.map(|then| &*then.latency), &now.latency);
+        let by_parity = by_parity(then, now);
         let (timed, counted) = (since(|c| c.timed), since(|c| c.counted));
         // The kernel side keeps maxima since attach. One that has risen did so now.
         let has_risen = then.is_none_or(|then| now.max_ns > then.max_ns);
-        let bound = latencies.bound_ns().unwrap_or(u64::MAX);
+        let [first, second] = &by_parity;
+        let bound = first.with(second).bound_ns().unwrap_or(u64::MAX);
         let more_candidates = then.is_none_or(|then| now.candidates_max > then.candidates_max);
         Self {
             id: now.id,
@@ -71,7 +72,7 @@ impl SearchActivity {
             candidates_max: (counted > 0 && more_candidates).then_some(now.candidates_max),
             second_parity: since(|c| c.second_parity),
             time_waits: since(|c| c.time_waits),
-            latencies,
+            by_parity,
         }
     }
 
@@ -94,12 +95,20 @@ impl SearchActivity {
         }
         self.max_ns = self.max_ns.max(other.max_ns);
         self.candidates_max = self.candidates_max.max(other.candidates_max);
-        self.latencies.add(&other.latencies);
+        for (ours, theirs) in self.by_parity.iter_mut().zip(&other.by_parity) {
+            ours.add(theirs);
+        }
+    }
+
+    /// All calls by latency.
+    pub(super) fn latencies(&self) -> Latencies {
+        let [first, second] = &self.by_parity;
+        first.with(second)
     }
 
     /// Percentile of the latency, ns; `None` when none was measured.
     pub fn percentile_ns(&self, share: f64) -> Option<u64> {
-        self.latencies.percentile_ns(share, self.max_ns?)
+        self.latencies().percentile_ns(share, self.max_ns?)
     }
 
     /// Time spent searching, ns: that of all calls without what a few have waited for a CPU.
@@ -110,7 +119,7 @@ impl SearchActivity {
         let Some((p95, longest)) = self.percentile_ns(0.95).zip(self.max_ns) else {
             return self.total_ns;
         };
-        let waited = self.latencies.beyond_ns(p95.saturating_mul(2), longest);
+        let waited = self.latencies().beyond_ns(p95.saturating_mul(2), longest);
         self.total_ns.saturating_sub(waited)
     }
 
@@ -129,6 +138,15 @@ impl SearchActivity {
     pub fn long_walks(&self) -> f64 {
         share(self.second_parity.saturating_add(self.failed), self.calls).min(1.0)
     }
+}
+
+fn by_parity(then: Option<&SearchCounters>, now: &SearchCounters) -> [Latencies; 2] {
+    let [first, second] = &*now.latency;
+    let then = then.map(|then| &*then.latency);
+    [
+        Latencies::between(then.map(|[first, _]| first), first),
+        Latencies::between(then.map(|[_, second]| second), second),
+    ]
 }
 
 fn share(part: u64, of: u64) -> f64 {

@@ -51,7 +51,7 @@ pub(super) fn counters(id: SearchId) -> SearchCounters {
         second_parity: 0,
         time_waits: 0,
         last_ns: 0,
-        latency: Box::new([0; LATENCY_BUCKETS]),
+        latency: Box::new([[0; LATENCY_BUCKETS]; 2]),
     }
 }
 
@@ -68,7 +68,7 @@ pub(super) fn search(counters: &mut SearchCounters, ns: u64, candidates: u64, se
     counters.candidates_max = counters.candidates_max.max(candidates);
     counters.second_parity += u64::from(second);
     counters.last_ns += ns;
-    counters.latency[latency_bucket(ns)] += 1;
+    counters.latency[usize::from(second)][latency_bucket(ns)] += 1;
 }
 
 fn failures(pid: u32, count: u64) -> FailureCounters {
@@ -297,7 +297,7 @@ proptest! {
             sums.1 += activity.candidates;
             prop_assert!(activity.max_ns.is_some_and(|max| max > 0));
             prop_assert!(activity.percentile_ns(0.99) <= activity.max_ns);
-            prop_assert_eq!(activity.latencies.count(), activity.calls);
+            prop_assert_eq!(activity.latencies().count(), activity.calls);
             Ok(())
         };
         for row in &steps {

@@ -236,16 +236,45 @@ fn walked(
         .filter(|line| line["type"] == "event" && line["event"] == "connect")
         .filter(|line| line["pid"] == serde_json::json!(pid))
         .collect();
-    replayed(setting, &connects, &walks)?;
+    let second = replayed(setting, &connects, &walks)?;
+    // A range that two passes go over is made to be more than half full.
+    ensure!(walks.own_range || second > 0, "no search went far enough");
+    let expected = [connects.len() as u64 - second, second];
+    let timed = timed_by_parity(&watch.said, pid);
+    ensure!(
+        timed == expected,
+        "searches by parity {expected:?}, timed {timed:?}"
+    );
     Ok(None)
 }
 
-fn replayed(setting: &Setting, connects: &[&Value], walks: &Walks) -> anyhow::Result<()> {
+/// connect() calls of a process whose times are in the histograms of the first and second parity.
+fn timed_by_parity(lines: &[Value], pid: Option<u32>) -> [u64; 2] {
+    let searches = (lines.iter())
+        .filter(|line| line["type"] == "interval")
+        .filter_map(|line| line["searches"].as_array())
+        .flatten()
+        .filter(|search| search["pid"] == serde_json::json!(pid) && search["op"] == "connect");
+    let mut timed = [0; 2];
+    for search in searches {
+        let parities = ["first_parity_latency", "second_parity_latency"];
+        for (sum, parity) in timed.iter_mut().zip(parities) {
+            let buckets = search[parity]["histogram"].as_array();
+            let calls = (buckets.into_iter().flatten()).filter_map(|bucket| bucket[1].as_u64());
+            *sum += calls.sum::<u64>();
+        }
+    }
+    timed
+}
+
+/// Holds every search against a replay; how many found their port in the second parity.
+fn replayed(setting: &Setting, connects: &[&Value], walks: &Walks) -> anyhow::Result<u64> {
     let (events, calls) = (connects.len(), walks.ports.len());
     ensure!(events == calls, "{calls} connections, {events} events");
     let dst = walks.dst.map(|dst| dst.to_string());
     // The one pass came with 6.8; before, the socket's own range has two parities as well.
     let one_pass = walks.own_range && setting.kernel >= (6, 8);
+    let mut second = 0;
     let mut taken: BTreeSet<u16> = walks.taken.iter().copied().collect();
     for (turn, (line, chosen)) in connects.iter().zip(&walks.ports).enumerate() {
         let at = || format!("connection {turn}: {line}");
@@ -261,6 +290,7 @@ fn replayed(setting: &Setting, connects: &[&Value], walks: &Walks) -> anyhow::Re
             bail!("the replay gives {walk:?} for {}", at());
         }
         taken.insert(*chosen);
+        second += u64::from(walk.is_second);
     }
-    Ok(())
+    Ok(second)
 }

@@ -31,6 +31,7 @@ pub(super) fn walk(
                 return Walk {
                     port: Some(this),
                     candidates,
+                    is_second: pass == 1,
                 };
             }
             port += step as u32;
@@ -39,6 +40,7 @@ pub(super) fn walk(
     Walk {
         port: None,
         candidates,
+        is_second: false,
     }
 }
 
@@ -49,6 +51,8 @@ pub(super) struct Walk {
     pub(super) port: Option<u16>,
     /// Ports looked at, the last one included.
     pub(super) candidates: u64,
+    /// The port is of the parity that is tried second.
+    pub(super) is_second: bool,
 }
 
 #[cfg(test)]

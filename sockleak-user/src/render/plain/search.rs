@@ -2,9 +2,9 @@
 
 use super::super::columns::{Align, Columns, alarming, maybe, number, text};
 use super::super::page::{Page, Style};
-use super::super::units::{count, counted, duration, short_latency};
+use super::super::units::{count, counted, duration, latency, short_latency};
 use super::{TEXT as LABEL, process, put_container};
-use crate::report::{EndReport, HotLoop, OpCounts, SearchReport};
+use crate::report::{EndReport, HotLoop, OpCounts, ParityLatency, SearchReport};
 
 /// Most that are shown in full; the table and JSON have all.
 const SHOWN: usize = 10;
@@ -80,6 +80,9 @@ pub fn put_hot(page: &mut Page, hot: &HotLoop) {
         .end_line();
     put_container(page, INDENT, TEXT, hot.container.as_deref());
     page.labelled(INDENT, "cost", TEXT, Style::Normal, &cost(hot));
+    if let Some(text) = price(search) {
+        page.labelled(INDENT, "price", TEXT, Style::Normal, &text);
+    }
     let meaning = hot.meaning.replace(" %", "\u{a0}%");
     page.labelled(INDENT, "means", TEXT, Style::Normal, &meaning);
     page.labelled_list(INDENT, "fix", TEXT, &hot.remedy);
@@ -138,6 +141,30 @@ pub fn put_found(page: &mut Page, hot_loops: &[HotLoop]) {
         let rows: Vec<_> = hot_loops.iter().map(|hot| hot.search.clone()).collect();
         put_table(page, &rows);
     }
+}
+
+/// What a search costs in either parity, where both were seen.
+fn price(search: &SearchReport) -> Option<String> {
+    let first = search.first_parity_latency.as_ref()?;
+    let second = search.second_parity_latency.as_ref()?;
+    let most = if search.latency_is_upper_bound {
+        "at most "
+    } else {
+        ""
+    };
+    let of = |one: &ParityLatency| {
+        let (calls, p50) = (counted(one.calls, "call"), latency(one.p50_ns));
+        format!("{most}{p50} in half of {calls}")
+    };
+    let failed = match search.failed {
+        0 => "",
+        _ => " (with those that failed)",
+    };
+    Some(format!(
+        "first parity{failed} {}; second {}",
+        of(first),
+        of(second)
+    ))
 }
 
 /// What a hot loop costs.

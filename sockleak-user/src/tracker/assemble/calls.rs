@@ -7,13 +7,14 @@ use std::{
 
 use crate::model::{Counters, FailureId, Op, PortOptions, ProcessId, ProcessInfo, SearchId};
 use crate::report::{
-    Caller, Cause, CauseCount, FailureReport, Holder, HotLoop, OpCounts, PortBreakdown,
-    SearchReport, errno_name,
+    Caller, Cause, CauseCount, FailureReport, Holder, HotLoop, OpCounts, ParityLatency,
+    PortBreakdown, SearchReport, errno_name,
 };
 use crate::tracker::ProcessInfos;
 use crate::tracker::calls::{PortCalls, VisibleCalls};
 use crate::tracker::failures::Failure;
 use crate::tracker::hot::{self, Cost, HotRules};
+use crate::tracker::latencies::Latencies;
 use crate::tracker::pressure::Route;
 use crate::tracker::remedy::{self, PortFeatures, Trouble};
 use crate::tracker::searches::SearchActivity;
@@ -203,6 +204,7 @@ fn search(
     input: &CallsInput<'_>,
 ) -> SearchReport {
     let id = &activity.id;
+    let [first, second] = &activity.by_parity;
     SearchReport {
         pid: id.process.pid,
         comm: input.comm(id.process),
@@ -220,11 +222,23 @@ fn search(
         candidates_avg: activity.candidates_avg(),
         candidates_max: activity.candidates_max,
         second_parity: activity.second_parity_share(),
+        first_parity_latency: parity(first, activity.max_ns),
+        second_parity_latency: parity(second, activity.max_ns),
         cpu_share: cost.map(|cost| cost.share),
         cpu_share_at_most: hot::most(activity, interval_ns),
         cpu_share_is_lower_bound: cost.is_some_and(|cost| cost.is_lower_bound),
         time_waits: activity.time_waits,
     }
+}
+
+fn parity(latencies: &Latencies, longest_ns: Option<u64>) -> Option<ParityLatency> {
+    let longest_ns = longest_ns?;
+    Some(ParityLatency {
+        calls: latencies.count(),
+        p50_ns: latencies.percentile_ns(0.5, longest_ns)?,
+        p99_ns: latencies.percentile_ns(0.99, longest_ns)?,
+        histogram: latencies.octaves(),
+    })
 }
 
 /// The failures of the newest interval, most frequent first.
