@@ -1,10 +1,10 @@
 //! Every finding with its evidence and its remedy.
 
-use super::super::plain::{failure, leak, pressure, process, search};
+use super::super::plain::{failure, leak, orphans, pressure, process, search};
 use super::super::units::{counted, latency};
 use super::Html;
 use crate::report::history::History;
-use crate::report::{FailureReport, HotLoop, Leak, PressureReport};
+use crate::report::{FailureReport, HotLoop, Leak, OrphansReport, PressureReport};
 
 /// Findings of a kind that get a card; tables have more.
 const CARDS: usize = 5;
@@ -14,7 +14,14 @@ pub(super) fn put(page: &mut Html, history: &History) {
     let failures = history.failures();
     let hot_loops = history.hot_loops();
     let pressures = history.pressures();
-    if leaks.is_empty() && failures.is_empty() && hot_loops.is_empty() && pressures.is_empty() {
+    let orphans = history.orphans();
+    let kinds = [
+        leaks.len(),
+        failures.len(),
+        hot_loops.len(),
+        pressures.len(),
+    ];
+    if kinds == [0; 4] && orphans.is_none() {
         return;
     }
     page.section("findings", "Findings");
@@ -31,12 +38,11 @@ pub(super) fn put(page: &mut Html, history: &History) {
     for found in pressures.iter().take(CARDS) {
         put_pressure(page, found, &mut told);
     }
-    for (n, what) in [
-        (leaks.len(), "leak"),
-        (failures.len(), "kind of failure"),
-        (hot_loops.len(), "hot loop"),
-        (pressures.len(), "warning"),
-    ] {
+    if let Some(found) = orphans {
+        put_orphans(page, found, &mut told);
+    }
+    let names = ["leak", "kind of failure", "hot loop", "warning"];
+    for (n, what) in kinds.into_iter().zip(names) {
         if n > CARDS {
             let more = counted((n - CARDS) as u64, &format!("more {what}"));
             page.element("p class=\"faint\"", &format!("And {more}."));
@@ -167,6 +173,11 @@ fn put_hot(page: &mut Html, found: &HotLoop, told: &mut Vec<Vec<String>>) {
     let who = process(&found.search.comm, found.search.pid);
     open(page, "warn", "Hot loop", &who, &what);
     row(page, "cost", &search::cost(found));
+    row(
+        page,
+        "price",
+        &search::price(&found.search).unwrap_or_default(),
+    );
     row(page, "meaning", &found.meaning);
     close(page, &found.remedy, told, &[]);
 }
@@ -192,4 +203,24 @@ fn put_pressure(page: &mut Html, found: &PressureReport, told: &mut Vec<Vec<Stri
     }
     row(page, "callers", &failure::holders(&found.who));
     close(page, &found.remedy, told, &[]);
+}
+
+fn put_orphans(page: &mut Html, found: &OrphansReport, told: &mut Vec<Vec<String>>) {
+    let class = if orphans::is_near(found) {
+        "bad"
+    } else {
+        "warn"
+    };
+    let who = counted(found.count, "connection");
+    let what = "closed by their process, kept by the kernel";
+    open(page, class, "Orphans", &who, what);
+    row(
+        page,
+        "closed by",
+        &orphans::closed_by(found).unwrap_or_default(),
+    );
+    rows(page, "to", &orphans::peers(found));
+    row(page, "limit", &orphans::limit(found));
+    rows(page, "evidence", &found.evidence);
+    close(page, &found.remedy, told, &found.coverage);
 }

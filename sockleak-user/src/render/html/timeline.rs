@@ -51,6 +51,15 @@ pub(super) fn put(page: &mut Html, timeline: &Timeline) {
         chart("ports", "Ports", note, ports, (1, false)).put(page);
     }
 
+    if timeline.had_many_orphans {
+        let orphans = vec![Series {
+            name: "orphans of the host".to_owned(),
+            values: points.iter().map(|point| Some(point.orphans)).collect(),
+        }];
+        let note = "Closed by their process, kept by the kernel until the peer has everything.";
+        chart("orphans", "Orphans", note, orphans, (4, false)).put(page);
+    }
+
     if points.iter().any(|point| point.failed > 0) {
         let failed = vec![Series {
             name: "failed connect(), bind(), listen()".to_owned(),

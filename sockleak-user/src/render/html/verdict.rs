@@ -1,6 +1,6 @@
 //! First of all: what it comes to.
 
-use super::super::plain::{clock, failure, leak, process};
+use super::super::plain::{clock, failure, leak, orphans, process};
 use super::super::units::{counted, duration};
 use super::Html;
 use crate::report::Body;
@@ -79,6 +79,10 @@ fn put_worst(page: &mut Html, history: &History) {
             false => format!("ports held by {held}"),
         };
         (facts, worst.remedy.first().cloned())
+    } else if let Some(found) = history.orphans() {
+        let by = orphans::closed_by(found);
+        let facts = by.map_or(String::new(), |by| format!("closed by {by}"));
+        (facts, found.remedy.first().cloned())
     } else if let Some(worst) = history.hot_loops().first() {
         (worst.meaning.clone(), worst.remedy.first().cloned())
     } else {
@@ -118,6 +122,18 @@ fn headlines(history: &History) -> Vec<(Tone, String)> {
                 .map_or(String::new(), |(_, why)| why.to_owned()),
         );
         lines.push((Tone::Bad, text));
+    }
+    if let Some(found) = history.orphans() {
+        let tone = if orphans::is_near(found) {
+            Tone::Bad
+        } else {
+            Tone::Warn
+        };
+        let text = format!(
+            "Orphans, connections that their process has closed and the kernel keeps: {}.",
+            orphans::limit(found),
+        );
+        lines.push((tone, text));
     }
     for hot in history.hot_loops() {
         let search = &hot.search;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::super::page::{Page, Style};
 use super::super::units::{count, counted, duration};
-use super::{Plain, TEXT, clock, end, failure, loss, pressure, recording, search, start};
+use super::{Plain, TEXT, clock, end, failure, loss, orphans, pressure, recording, search, start};
 use crate::report::history::{History, SoFar};
 
 /// Writes all of it.
@@ -70,6 +70,10 @@ fn put_so_far(page: &mut Page, so_far: &SoFar) {
         page.labelled(0, "leaks", TEXT, Style::Strong, &text);
     } else {
         end::put_leaks(page, &so_far.leaks, &as_of);
+    }
+    if let Some(found) = &last.orphans {
+        page.end_line();
+        orphans::put(page, found);
     }
     failure::put_found(
         page,

@@ -8,7 +8,7 @@ mod interval;
 pub(super) mod leak;
 pub(super) mod loss;
 mod occupancy;
-mod orphans;
+pub mod orphans;
 mod ports;
 pub(super) mod pressure;
 mod probes;

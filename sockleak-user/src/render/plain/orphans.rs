@@ -10,6 +10,7 @@ const TEXT: usize = 14;
 /// Processes and peers that are shown.
 const SHOWN: usize = 3;
 
+/// Whose they are, towards whom, and what to change.
 pub fn put(page: &mut Page, orphans: &OrphansReport) {
     let style = if is_near(orphans) {
         Style::Bad
@@ -24,22 +25,31 @@ pub fn put(page: &mut Page, orphans: &OrphansReport) {
             " closed by their process, kept by the kernel",
         )
         .end_line();
-    let closed_by: Vec<String> = (orphans.processes.iter().take(SHOWN))
-        .map(|one| format!("{} {}", process(&one.comm, one.pid), count(one.count)))
-        .collect();
-    if !closed_by.is_empty() {
-        let mut text = closed_by.join(", ");
-        if orphans.unattributed > 0 {
-            text.push_str(&format!(", not known {}", count(orphans.unattributed)));
-        }
+    if let Some(text) = closed_by(orphans) {
         page.labelled(INDENT, "by", TEXT, Style::Strong, &text);
     }
-    let peers: Vec<String> = orphans.peers.iter().take(SHOWN).map(peer).collect();
-    page.labelled_list(INDENT, "to", TEXT, &peers);
+    page.labelled_list(INDENT, "to", TEXT, &peers(orphans));
     page.labelled(INDENT, "limit", TEXT, style, &limit(orphans));
     page.labelled_list(INDENT, "why", TEXT, &orphans.evidence);
     page.labelled_list(INDENT, "fix", TEXT, &orphans.remedy);
     page.labelled_list(INDENT, "unseen", TEXT, &orphans.coverage);
+}
+
+/// Who has closed most of them.
+pub fn closed_by(orphans: &OrphansReport) -> Option<String> {
+    let most: Vec<String> = (orphans.processes.iter().take(SHOWN))
+        .map(|one| format!("{} {}", process(&one.comm, one.pid), count(one.count)))
+        .collect();
+    let mut text = most.join(", ");
+    if !text.is_empty() && orphans.unattributed > 0 {
+        text.push_str(&format!(", not known {}", count(orphans.unattributed)));
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+/// Towards whom most of them are.
+pub fn peers(orphans: &OrphansReport) -> Vec<String> {
+    orphans.peers.iter().take(SHOWN).map(peer).collect()
 }
 
 /// One line for an interval.
@@ -71,7 +81,8 @@ fn peer(peer: &OrphanPeer) -> String {
     )
 }
 
-fn limit(orphans: &OrphansReport) -> String {
+/// How many the kernel bears.
+pub fn limit(orphans: &OrphansReport) -> String {
     match (orphans.max, orphans.effective_max) {
         (Some(max), Some(effective)) if effective < max => format!(
             "{} of {} (tcp_max_orphans {}, halved for those with unsent data)",
@@ -88,7 +99,7 @@ fn limit(orphans: &OrphansReport) -> String {
     }
 }
 
-/// A quarter of what the kernel bears.
-fn is_near(orphans: &OrphansReport) -> bool {
+/// There are a quarter of what the kernel bears.
+pub fn is_near(orphans: &OrphansReport) -> bool {
     (orphans.effective_max).is_some_and(|max| orphans.count >= max / 4)
 }

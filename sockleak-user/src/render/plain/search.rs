@@ -144,7 +144,7 @@ pub fn put_found(page: &mut Page, hot_loops: &[HotLoop]) {
 }
 
 /// What a search costs in either parity, where both were seen.
-fn price(search: &SearchReport) -> Option<String> {
+pub fn price(search: &SearchReport) -> Option<String> {
     let first = search.first_parity_latency.as_ref()?;
     let second = search.second_parity_latency.as_ref()?;
     let most = if search.latency_is_upper_bound {

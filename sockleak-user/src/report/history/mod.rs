@@ -5,8 +5,8 @@ mod so_far;
 mod timeline;
 
 use super::{
-    Body, CutReport, EndReport, FailureReport, HotLoop, IntervalProcess, Leak, PressureReport,
-    RecordingReport, Report, StartReport,
+    Body, CutReport, EndReport, FailureReport, HotLoop, IntervalProcess, Leak, OrphansReport,
+    PressureReport, RecordingReport, Report, StartReport,
 };
 
 pub use so_far::SoFar;
@@ -106,6 +106,13 @@ impl History {
             Some(at) => &at.body.pressures,
             None => &self.so_far.pressures,
         }
+    }
+
+    /// Orphans of the host, when there were many; likewise.
+    pub fn orphans(&self) -> Option<&OrphansReport> {
+        let of_end = self.end.as_ref().map(|at| at.body.orphans.as_deref());
+        let so_far = || self.so_far.last.as_ref()?.orphans.as_deref();
+        of_end.unwrap_or_else(so_far)
     }
 
     /// What processes held; likewise.

@@ -18,6 +18,8 @@ pub struct Point {
     pub alloc: u64,
     /// TIME_WAIT in sockleak's network namespace.
     pub time_wait: u64,
+    /// Orphans of the host.
+    pub orphans: u64,
     /// Calls that failed since the last point.
     pub failed: u64,
     /// By index of [`Timeline::processes`].
@@ -44,6 +46,8 @@ pub struct Timeline {
     pub processes: Vec<(u32, String)>,
     /// Destinations towards which ports got scarce, with the ports there are.
     pub destinations: Vec<(String, Option<u64>)>,
+    /// At some time there were many orphans.
+    pub had_many_orphans: bool,
     /// Intervals that one new point stands for, and those it has so far.
     stride: u64,
     taken: u64,
@@ -83,7 +87,9 @@ impl Timeline {
     fn look(&mut self, interval: &IntervalReport, point: &mut Point) {
         point.alloc = interval.sockstat.alloc;
         point.time_wait = interval.sockstat.tw;
+        point.orphans = interval.sockstat.orphan;
         point.failed = interval.failed.total();
+        self.had_many_orphans |= interval.orphans.is_some();
         for process in &interval.processes {
             let held = &process.held;
             let idle = held
