@@ -173,6 +173,30 @@ fn a_report_has_the_lines_that_were_printed_for_everybody_and_each_time() {
     assert!(stdout(&piped.expect("it can be started")) == *printed);
 }
 
+/// Made in a guest with Linux 6.12.
+#[test]
+fn a_recording_of_another_kernel_is_the_same_for_anybody_each_time() {
+    if !is_root() {
+        return;
+    }
+    let bytes: &[u8] = include_bytes!("../../sockleak-user/src/cli/recorded/linux-6.12.rec");
+    let place = Place::new("foreign");
+    let (file, program) = (place.file("a.rec"), place.file("sockleak"));
+    fs::write(&file, bytes).expect("there is room");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("it is ours");
+    fs::copy(env!("CARGO_BIN_EXE_sockleak-under-test"), &program).expect("there is room");
+    let expected = shown(bytes, false, Form::Json).expect("whole");
+    let lines = validate_all(&expected).expect("all lines are described");
+    assert_eq!(lines[0]["kernel"], "6.12.107+deb13-cloud-amd64");
+    for _ in 0..2 {
+        let mut command = Command::new(&program);
+        command.args(["report", "--json", text(&file)]);
+        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED).current_dir("/");
+        let said = stdout(&command.output().expect("it can be started"));
+        assert!(said == expected, "the lines differ");
+    }
+}
+
 #[test]
 fn the_plain_output_can_be_recorded_with_everything_that_json_has() {
     if !is_root() {

@@ -237,3 +237,7 @@ fn history(recording: &mut Recording<impl Read>) -> Result<History> {
     history.cut = recording.cut();
     Ok(history)
 }
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

@@ -52,7 +52,10 @@ pub(super) fn put(page: &mut Html, history: &History) {
     );
     page.raw("</p>\n<ul class=\"legend\">");
     for (class, name) in [
-        ("first", "first parity, and calls that failed"),
+        (
+            "first",
+            "first parity, and calls that failed or named their port",
+        ),
         ("second", "second parity"),
     ] {
         page.raw(&format!(

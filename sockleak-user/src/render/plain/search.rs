@@ -4,7 +4,7 @@ use super::super::columns::{Align, Columns, alarming, maybe, number, text};
 use super::super::page::{Page, Style};
 use super::super::units::{count, counted, duration, latency, short_latency};
 use super::{TEXT as LABEL, process, put_container};
-use crate::report::{EndReport, HotLoop, OpCounts, ParityLatency, SearchReport};
+use crate::report::{EndReport, HotLoop, Op, OpCounts, ParityLatency, SearchReport};
 
 /// Most that are shown in full; the table and JSON have all.
 const SHOWN: usize = 10;
@@ -145,6 +145,10 @@ pub fn put_found(page: &mut Page, hot_loops: &[HotLoop]) {
 
 /// What a search costs in either parity, where both were seen.
 pub fn price(search: &SearchReport) -> Option<String> {
+    if search.op != Op::Connect {
+        // Calls that name their port look for none.
+        return None;
+    }
     let first = search.first_parity_latency.as_ref()?;
     let second = search.second_parity_latency.as_ref()?;
     let most = if search.latency_is_upper_bound {
