@@ -172,7 +172,7 @@ fn meaning(activity: &SearchActivity) -> String {
     let walks = activity.long_walks() * 100.0;
     let what = match activity.id.op {
         Op::Connect => "towards this destination",
-        Op::Bind | Op::Listen => "that are free for bind()",
+        Op::Bind | Op::Listen => "for bind()",
     };
     let who = if activity.counted == activity.calls {
         "each call looks"
