@@ -33,6 +33,9 @@ pub fn held_socket(bytes: &[u8]) -> Result<HeldSocket, DecodeError> {
         class: SocketClass::of(state, record.local_port),
         local: address(family, record.local, record.local_port),
         peer: peer(family, record.peer, record.peer_port_be),
+        attempted: (state == TcpState::Close && record.peer_port_be == 0)
+            .then(|| address(family, record.peer, 0).ip())
+            .filter(|ip| !ip.to_canonical().is_unspecified()),
         accept_queue: if state == TcpState::Listen {
             record.ack_backlog
         } else {
@@ -119,6 +122,27 @@ mod tests {
                 ending: 0xdead_beef
             }
         );
+    }
+
+    #[test]
+    fn a_closed_socket_still_has_the_address_of_a_connect_that_failed() {
+        let mut bytes = record();
+        bytes[68..70].copy_from_slice(&0_u16.to_ne_bytes());
+        assert_eq!(
+            held_socket(&bytes).unwrap().attempted,
+            None,
+            "it is connected"
+        );
+        bytes[70..72].copy_from_slice(&7_u16.to_ne_bytes());
+        let closed = held_socket(&bytes).unwrap();
+        assert_eq!(closed.attempted, Some([10, 0, 0, 9].into()));
+        assert_eq!(closed.peer, None);
+        // Never used; and one that has its peer's port still.
+        let mut unused = bytes.clone();
+        unused[88..92].fill(0);
+        assert_eq!(held_socket(&unused).unwrap().attempted, None);
+        bytes[68..70].copy_from_slice(&443_u16.to_be_bytes());
+        assert_eq!(held_socket(&bytes).unwrap().attempted, None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A TCP socket as an inventory finds it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
@@ -180,6 +180,11 @@ pub struct HeldSocket {
     pub local: SocketAddr,
     /// Peer address, when there is one.
     pub peer: Option<SocketAddr>,
+    /// CLOSED, without a peer's port and with a peer's address: connect() has failed (or was
+    /// undone by AF_UNSPEC). `tcp_v4_connect` sets the address before the port search, and what
+    /// undoes it (its end, `tcp_disconnect`) clears the port only (net/ipv4/tcp_ipv4.c, tcp.c;
+    /// 5.10 to 7.2, IPv6 likewise). `None` where the source cannot see it.
+    pub attempted: Option<IpAddr>,
     /// Listeners only: connections established but not yet accepted (`sk_ack_backlog`); each
     /// is an allocated socket that no descriptor refers to.
     pub accept_queue: u32,

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::hash::{FastMap, FastSet, mix};
 use super::origins::{Far, Origin, Origins};
 use super::ports::NamespaceUse;
-use crate::model::{HeldSocket, ProcessId, SocketClass};
+use crate::model::{HeldSocket, ProcessId, SocketClass, TcpState};
 
 /// "No process" in an [`Entry`].
 const NOBODY: u32 = u32::MAX;
@@ -15,7 +15,7 @@ const NOWHERE: u16 = u16::MAX;
 
 /// Most listeners that one census remembers.
 const LISTENS: usize = 1 << 16;
-/// Most peers in CLOSE_WAIT that one census tells apart.
+/// Most peers of CLOSE_WAIT and CLOSED sockets that one census tells apart.
 const SERVERS: usize = 1 << 10;
 
 /// Bounds on what one census remembers. What does not fit is counted, not kept.
@@ -161,7 +161,7 @@ pub struct Census {
     origins: Origins,
     /// Processes and the ports on which they listen.
     listens: FastSet<(u32, u16)>,
-    /// Peers of sockets in CLOSE_WAIT that are told apart.
+    /// Peers of sockets in CLOSE_WAIT and CLOSED that are told apart; port 0 where none is known.
     servers: FastSet<SocketAddr>,
     spaces: Vec<NamespaceUse>,
     space_index: FastMap<Option<u32>, u16>,
@@ -278,7 +278,7 @@ impl Census {
 
     /// The other end of a socket in CLOSE_WAIT. One that a process created has connected; others
     /// were accepted if their holder listens on their port, and it has the listener's descriptor
-    /// first.
+    /// first. Of a CLOSED one whose end was not seen, what it still says about a connection.
     fn far(&mut self, socket: &HeldSocket, holder: u32) -> Option<Far> {
         let port = socket.local.port();
         match socket.class {
@@ -288,18 +288,33 @@ impl Census {
             }
             SocketClass::CloseWait if socket.birth.is_some() => {
                 let peer = socket.peer?;
-                // Too many would take the room of other origins.
-                let told = self.servers.len() < SERVERS || self.servers.contains(&peer);
-                told.then(|| {
-                    self.servers.insert(peer);
-                    Far::Server(peer)
-                })
+                self.is_told(peer).then_some(Far::Server(peer))
+            }
+            SocketClass::Unbound | SocketClass::Bound if socket.past.ending == 0 => {
+                let former = socket.peer.filter(|_| socket.state == TcpState::Close);
+                match (former, socket.attempted) {
+                    (Some(peer), _) => self.is_told(peer).then_some(Far::Former(peer)),
+                    (None, Some(ip)) => {
+                        let told = self.is_told(SocketAddr::new(ip, 0));
+                        told.then_some(Far::Attempt(ip))
+                    }
+                    (None, None) => None,
+                }
             }
             SocketClass::CloseWait if self.listens.contains(&(holder, port)) => {
                 Some(Far::ClientOf(port))
             }
             _ => None,
         }
+    }
+
+    /// Whether this peer is one that is told apart: too many would take the room of other origins.
+    fn is_told(&mut self, peer: SocketAddr) -> bool {
+        let told = self.servers.len() < SERVERS || self.servers.contains(&peer);
+        if told {
+            self.servers.insert(peer);
+        }
+        told
     }
 
     /// Counts a socket for one of its holders.

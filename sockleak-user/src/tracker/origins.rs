@@ -1,6 +1,6 @@
 //! Where sockets come from: what those of one leak have in common.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::hash::FastMap;
 use crate::model::{Past, Stack};
@@ -15,11 +15,12 @@ pub struct Origin {
     pub seen: bool,
     /// What had happened to it.
     pub past: Past,
-    /// CLOSE_WAIT: who has closed the other end, as far as known.
+    /// The other end, as far as known: who has closed it (CLOSE_WAIT), or what a connection whose
+    /// end was not seen has left behind (CLOSED).
     pub far: Option<Far>,
 }
 
-/// The other end of a connection whose peer has closed.
+/// The other end of a connection that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Far {
     /// The process had connected there.
@@ -27,6 +28,10 @@ pub enum Far {
     /// A client that had come to this local port. Its own address says little and differs each
     /// time.
     ClientOf(u16),
+    /// connect() to this address has failed.
+    Attempt(IpAddr),
+    /// There was a connection to this peer, or an attempt at one that nobody has asked about.
+    Former(SocketAddr),
 }
 
 impl Origin {

@@ -48,9 +48,19 @@ pub(super) fn after(
     if class == LeakClass::CloseWait && (origin.past.ending == 0 || origin.far.is_some()) {
         let peer = match origin.far {
             Some(Far::Server(peer)) => Some(peer.to_string()),
-            Some(Far::ClientOf(_)) | None => None,
+            Some(Far::ClientOf(_) | Far::Attempt(_) | Far::Former(_)) | None => None,
         };
         return (After::PeerClosed, None, peer);
+    }
+    // Nothing but the socket itself has told it; why, it does not say.
+    match origin.far {
+        Some(Far::Attempt(ip)) if origin.past.ending == 0 => {
+            return (After::ConnectFailed, None, Some(ip.to_string()));
+        }
+        Some(Far::Former(peer)) if origin.past.ending == 0 => {
+            return (After::ConnectionFailed, None, Some(peer.to_string()));
+        }
+        _ => {}
     }
     let Some(endings) = pasts.endings else {
         return (unseen(class), None, None);

@@ -331,3 +331,43 @@ fn memory_is_the_limit_of_what_nobody_reads() {
         "they hold no data"
     );
 }
+
+/// Sockets that are older than sockleak: what they hold of a connection is all there is.
+#[test]
+fn what_old_sockets_still_hold_of_a_connection_is_told() {
+    use crate::report::LeakClass;
+    use crate::tracker::{Census, Far, Origin, provenance};
+
+    let peer: std::net::SocketAddr = "10.0.0.5:2280".parse().unwrap();
+    let far = |attempted, former| {
+        let mut census = Census::new();
+        census.add(&HeldSocket {
+            attempted,
+            peer: former,
+            ..socket(1, process(7), SocketClass::Unbound)
+        });
+        let told = (0..=u16::MAX).find_map(|index| census.origin_at(index).far);
+        let origin = Origin {
+            far: told,
+            ..Origin::default()
+        };
+        (
+            told,
+            provenance::after(LeakClass::Unbound, origin, Pasts::default()),
+        )
+    };
+    let (told, after) = far(Some(peer.ip()), None);
+    assert_eq!(told, Some(Far::Attempt(peer.ip())));
+    assert_eq!(
+        after,
+        (After::ConnectFailed, None, Some("10.0.0.5".to_owned()))
+    );
+    let (told, after) = far(None, Some(peer));
+    assert_eq!(told, Some(Far::Former(peer)));
+    assert_eq!(
+        after,
+        (After::ConnectionFailed, None, Some(peer.to_string()))
+    );
+    let (told, after) = far(None, None);
+    assert_eq!((told, after.0), (None, After::Unknown));
+}

@@ -53,6 +53,7 @@ pub(super) fn socket(n: u64, holder: ProcessId, class: SocketClass) -> HeldSocke
         class,
         local: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
         peer: None,
+        attempted: None,
         accept_queue: 0,
         mptcp: false,
         port_bound: None,

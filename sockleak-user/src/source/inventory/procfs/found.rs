@@ -76,6 +76,7 @@ impl Found {
             class: SocketClass::of(self.state, self.local.port()),
             local: self.local,
             peer: self.peer,
+            attempted: None,
             accept_queue: self.accept_queue,
             mptcp: self.mptcp,
             port_bound: None,
