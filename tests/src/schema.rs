@@ -11,9 +11,13 @@ use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
 
 /// Kind of an object and the text of its schema.
-pub const SCHEMAS: [(&str, &str); 15] = [
+pub const SCHEMAS: [(&str, &str); 16] = [
     ("snapshot", include_str!("../../docs/schema/snapshot.json")),
     ("ports", include_str!("../../docs/schema/ports.json")),
+    (
+        "diagnosis",
+        include_str!("../../docs/schema/diagnosis.json"),
+    ),
     ("probes", include_str!("../../docs/schema/probes.json")),
     ("start", include_str!("../../docs/schema/start.json")),
     ("interval", include_str!("../../docs/schema/interval.json")),

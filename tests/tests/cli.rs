@@ -9,8 +9,8 @@ use std::process::{Command, Output, Stdio};
 
 use sockleak_tests::schema::{validate, validate_all};
 
-const SUBCOMMANDS: [&str; 7] = [
-    "watch", "snapshot", "ports", "report", "run", "probes", "demo",
+const SUBCOMMANDS: [&str; 8] = [
+    "watch", "diagnose", "snapshot", "ports", "report", "run", "probes", "demo",
 ];
 
 fn sockleak() -> Command {

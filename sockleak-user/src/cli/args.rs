@@ -11,6 +11,7 @@ use super::duration;
 
 const EXAMPLES: &str = "\
 Examples:
+  sudo sockleak diagnose              what is wrong, in a few seconds
   sudo sockleak watch                 follow all processes until Ctrl-C
   sudo sockleak watch -p 4684 -d 1m   one process, for a minute
   sudo sockleak snapshot              one look, also at what leaked long ago
@@ -22,7 +23,8 @@ Examples:
 
 Exit status:
   0  done      1  failed      2  wrong usage
-  3  not allowed by this kernel or these privileges; the message says what is";
+  3  not allowed by this kernel or these privileges; the message says what is
+  4  diagnose --exit-code has a finding";
 
 const WATCH_EXAMPLES: &str = "\
 Examples:
@@ -46,6 +48,17 @@ Examples:
   sudo sockleak ports --to 10.0.0.5:6379      room left towards one destination
   sudo sockleak ports --netns 4684            where process 4684 lives
   sudo sockleak ports --json | jq '.outside'  ports in use outside of the range";
+
+const DIAGNOSE_EXAMPLES: &str = "\
+Examples:
+  sudo sockleak diagnose                      what is wrong, and what to change
+  sudo sockleak diagnose --what-if            and what each change comes to
+  sudo sockleak diagnose --netns 4684         where process 4684 lives
+  sudo sockleak diagnose --json | jq '.findings[0]'
+  sudo sockleak diagnose --exit-code || page-somebody
+
+Exit status:
+  0  done      4  with --exit-code: there is a finding";
 
 const REPORT_EXAMPLES: &str = "\
 Examples:
@@ -103,6 +116,8 @@ pub struct Cli {
 pub enum Command {
     /// Attach, follow, and report who leaks sockets.
     Watch(WatchArgs),
+    /// Say in a few seconds what is wrong, and what to change.
+    Diagnose(DiagnoseArgs),
     /// One look at every process's TCP sockets, also those leaked long ago.
     Snapshot(SnapshotArgs),
     /// Show who holds the local ports, and what room is left.
@@ -177,6 +192,60 @@ pub struct WatchArgs {
     pub plain: bool,
 
     /// Whom to watch.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `sockleak diagnose`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = DIAGNOSE_EXAMPLES)]
+pub struct DiagnoseArgs {
+    /// How long to watch.
+    #[arg(short, long, value_name = "DUR", default_value = "5s", value_parser = duration::positive)]
+    pub duration: Duration,
+
+    /// How long a CLOSED socket has to idle to count as leaked; by default 3/5 of the time
+    /// watched, at most 30s.
+    #[arg(long, value_name = "DUR", value_parser = duration::parse)]
+    pub older: Option<Duration>,
+
+    /// Exit with status 4 when there is a finding.
+    #[arg(long)]
+    pub exit_code: bool,
+
+    /// Say what changes would come to, in ports and connections per second.
+    #[arg(long)]
+    pub what_if: bool,
+
+    /// How to hook the kernel: auto, fentry, kprobe or tracepoint.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "NAME",
+        hide_possible_values = true
+    )]
+    pub backend: BackendArg,
+
+    /// When to note where a socket is created: auto, always or never.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        hide_possible_values = true
+    )]
+    pub stacks: StacksArg,
+
+    /// Use /proc, socket attributes and sock_diag only: sees no calls.
+    #[arg(long, conflicts_with = "backend")]
+    pub no_bpf: bool,
+
+    /// Whom to look at.
     #[command(flatten)]
     pub filter: FilterArgs,
 

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::{
-    BackendArg, ColorArg, FilterArgs, OutputArgs, PortsArgs, SnapshotArgs, StacksArg, WatchArgs,
+    BackendArg, ColorArg, DiagnoseArgs, FilterArgs, OutputArgs, PortsArgs, SnapshotArgs, StacksArg,
+    WatchArgs,
 };
 use super::exit::Failure;
 use super::printer::Format;
@@ -62,6 +63,51 @@ impl WatchConfig {
             events: args.events,
             max_sockets: args.max_sockets,
             record: args.record.clone(),
+            format: format(&args.output),
+        })
+    }
+}
+
+/// `diagnose`, as meant.
+#[derive(Clone, Debug)]
+pub struct DiagnoseConfig {
+    /// Whom to look at.
+    pub filter: Filter,
+    /// How long to watch.
+    pub duration: Duration,
+    /// Idle time after which a CLOSED socket counts as leaked.
+    pub older: Duration,
+    /// How to hook the kernel; `None` not at all.
+    pub choice: Option<Choice>,
+    /// When to take stacks.
+    pub stacks: Stacks,
+    /// Say what changes would come to.
+    pub what_if: bool,
+    /// A finding is exit status 4.
+    pub exit_code: bool,
+    /// How to print.
+    pub format: Format,
+}
+
+/// `--older` of `diagnose` where nothing else is said: as `watch` has it, if there is time.
+const OLDER: Duration = Duration::from_secs(30);
+
+impl DiagnoseConfig {
+    /// Looks up what has to be looked up.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for a namespace that is not there.
+    pub fn new(args: &DiagnoseArgs) -> Result<Self, Failure> {
+        // What idles through most of the time is all that can be known of older sockets.
+        let most = (args.duration * 3 / 5).min(OLDER);
+        Ok(Self {
+            filter: filter(&args.filter)?,
+            duration: args.duration,
+            older: args.older.unwrap_or(most),
+            choice: (!args.no_bpf).then(|| choice(args.backend)),
+            stacks: stacks(args.stacks),
+            what_if: args.what_if,
+            exit_code: args.exit_code,
             format: format(&args.output),
         })
     }

@@ -9,6 +9,8 @@ pub const USAGE: u8 = 2;
 /// This kernel or these privileges do not allow it.
 pub const NOT_ALLOWED: u8 = 3;
 
+/// `diagnose --exit-code` has a finding.
+pub const FINDING: u8 = 4;
 /// `run --fail-on-leak` has found a leak.
 pub const LEAK: u8 = 23;
 /// `run`: the command is there and cannot be started.

@@ -4,6 +4,7 @@
 pub mod args;
 pub mod config;
 pub mod demo;
+pub mod diagnose;
 pub mod duration;
 pub mod exit;
 mod logging;
@@ -55,6 +56,7 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::Run(args) => return run::run(&args),
+        Command::Diagnose(args) => return diagnose::run(&args),
         Command::Probes(args) => probes::run(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),

@@ -84,12 +84,14 @@ pub fn raise_descriptor_limit(wanted: u64) -> u64 {
     let soft = now.current.unwrap_or(u64::MAX);
     let hard = now.maximum.unwrap_or(u64::MAX);
     if wanted > soft {
+        // A limit that is nearly reached would be an incident of its own.
+        let roomy = wanted.saturating_add(wanted / 4);
         let both = Rlimit {
-            current: Some(wanted),
-            maximum: Some(wanted.max(hard)),
+            current: Some(roomy),
+            maximum: Some(roomy.max(hard)),
         };
         let soft_only = Rlimit {
-            current: Some(wanted.min(hard)),
+            current: Some(roomy.min(hard)),
             maximum: now.maximum,
         };
         // Failures are not errors: the limit in force is the answer.

@@ -9,6 +9,7 @@ mod calls;
 mod clock;
 mod command;
 mod cost;
+mod diagnose;
 mod hidden;
 mod look;
 mod losses;
@@ -24,6 +25,7 @@ mod snapshot;
 mod stacks;
 
 pub use clock::timestamp;
+pub use diagnose::{DiagnoseSettings, diagnose};
 pub use ports::{PortsSettings, ports};
 pub use run::{CannotStart, Run};
 pub use session::{Sampled, Session, Settings};

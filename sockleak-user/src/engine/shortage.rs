@@ -63,6 +63,11 @@ impl Shortage {
         self.holders = holders;
     }
 
+    /// Who holds which ports, as of the newest inventory.
+    pub fn holders(&self) -> &PortHolders {
+        &self.holders
+    }
+
     /// Warnings.
     pub fn pressures(&self) -> &Pressures {
         &self.pressures

@@ -279,6 +279,24 @@ fn poisoned(text: &str) -> Vec<Report> {
                 let blockers = body.to.iter_mut().flat_map(|to| &mut to.holders);
                 blockers.for_each(|h| poison(&mut h.comm));
             }
+            Body::Diagnosis(body) => {
+                poison(&mut body.conclusion);
+                body.coverage.iter_mut().for_each(poison);
+                for finding in &mut body.findings {
+                    poison(&mut finding.comm);
+                    poison(&mut finding.title);
+                    finding.container.iter_mut().for_each(poison);
+                    finding.dst.iter_mut().for_each(poison);
+                    finding.evidence.iter_mut().for_each(poison);
+                    finding.remedy.iter_mut().for_each(poison);
+                    finding.coverage.iter_mut().for_each(poison);
+                    finding.stack.iter_mut().flatten().for_each(poison);
+                }
+                for change in body.what_if.iter_mut().flatten() {
+                    poison(&mut change.change);
+                    poison(&mut change.note);
+                }
+            }
             Body::Probes(body) => {
                 poison(&mut body.kernel);
                 poison(&mut body.machine);

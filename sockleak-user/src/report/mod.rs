@@ -3,6 +3,7 @@
 //! Field names are the interface of CONTRACT (`docs/schema/`): renames are breaking, additions
 //! are not. Unknown values are `None` (JSON `null`), never 0. Strings are already printable.
 
+mod diagnosis;
 mod failure;
 pub mod history;
 mod leak;
@@ -21,6 +22,10 @@ mod watch;
 use serde::{Serialize, Serializer};
 
 pub use crate::model::{Cause, Family, Op, SocketClass};
+pub use diagnosis::{
+    BusiestReport, CauseReport, ChecksReport, DiagnosisReport, FindingId, FindingReport, Severity,
+    WhatIfReport,
+};
 pub use failure::{Caller, CauseCount, FailureReport, OpCounts, PortBreakdown, errno_name};
 pub use leak::{After, Holder, Leak, LeakClass, LeakOrigin, Limit, LimitName};
 pub use loss::{Loss, SelfCost};
@@ -97,6 +102,8 @@ pub enum Body {
     Snapshot(SnapshotReport),
     /// The ports of one network namespace.
     Ports(Box<OccupancyReport>),
+    /// What is wrong, and what to change.
+    Diagnosis(Box<DiagnosisReport>),
     /// What this kernel allows.
     Probes(ProbesReport),
     /// `watch` has attached its hooks.
@@ -131,6 +138,7 @@ impl Body {
         match self {
             Self::Snapshot(_) => "snapshot",
             Self::Ports(_) => "ports",
+            Self::Diagnosis(_) => "diagnosis",
             Self::Probes(_) => "probes",
             Self::Start(_) => "start",
             Self::Interval(_) => "interval",

@@ -114,7 +114,7 @@ mod tests {
         String::from_utf8(out).expect("JSON is UTF-8")
     }
 
-    /// `snapshot`, `ports`, `run` and `probes` are never recorded.
+    /// `snapshot`, `ports`, `run`, `probes` and `diagnosis` are never recorded.
     #[test]
     fn what_watch_prints_is_read_back_as_it_was() {
         let mut read = 0;
@@ -127,7 +127,8 @@ mod tests {
                 }
                 Err(NotAReport::Type(kind)) => {
                     assert!(
-                        ["snapshot", "ports", "run", "probes"].contains(&kind.as_str()),
+                        ["snapshot", "ports", "run", "probes", "diagnosis"]
+                            .contains(&kind.as_str()),
                         "{name}: {kind}"
                     );
                 }

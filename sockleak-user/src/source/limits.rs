@@ -38,6 +38,16 @@ pub fn read() -> Limits {
     }
 }
 
+/// Entries of the connection tracking of this network namespace, and how many there may be; `None`
+/// where the module is not loaded.
+pub fn conntrack() -> Option<[u64; 2]> {
+    let number = |name: &str| {
+        let path = format!("/proc/sys/net/netfilter/nf_conntrack_{name}");
+        fs::read_to_string(path).ok()?.trim().parse().ok()
+    };
+    Some([number("count")?, number("max")?])
+}
+
 /// Parses `fs.file-nr`: allocated handles, free ones of those (0 since 2.6), `fs.file-max`.
 pub fn parse_file_nr(text: &str) -> Option<FileLimits> {
     let [allocated, free, max] = three_numbers(text)?;

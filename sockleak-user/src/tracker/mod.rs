@@ -8,6 +8,7 @@ mod assemble;
 mod calls;
 mod census;
 mod confidence;
+pub mod diagnosis;
 mod failures;
 mod gaps;
 mod groups;
@@ -73,7 +74,7 @@ pub use idle::{GroupKey, IdleTable, OriginTally, Tally, leak_class};
 pub use latencies::Latencies;
 pub use leftover::Leftover;
 pub use occupancy::{
-    Blocker, BoundBy, Destination, Half, HeldPorts, NetnsSockets, Occupancy, PortClass,
+    Binder, Blocker, BoundBy, Destination, Half, HeldPorts, NetnsSockets, Occupancy, PortClass,
     PortHolders, Range, Room,
 };
 pub use origins::{Far, Origin};
@@ -82,7 +83,7 @@ pub use ports::{NamespaceUse, PortSet};
 pub use pressure::{Pressures, RoomLook, Route, Warning};
 pub use provenance::{NamedStack, NamedStacks, Pasts};
 pub use reconcile::{Balance, Baseline, Hidden, Residue, moved, residue};
-pub use remedy::{PortFeatures, Trouble};
+pub use remedy::{PortFeatures, Trouble, wider_range};
 pub use searches::{SearchActivity, Searches};
 pub use suspects::suspects;
 pub use verdict::{Rules, Surroundings};

@@ -61,13 +61,13 @@ impl Trouble {
     }
 }
 
-const REUSE: &str = "keep connections open and use them again (keepalive, a connection pool): a \
+pub(super) const REUSE: &str = "keep connections open and use them again (keepalive, a connection pool): a \
      connection that this side closes first holds its port for another 60 s in TIME_WAIT";
-const ADDRESSES: &str = "use more addresses: a port can be taken once for every source address, \
+pub(super) const ADDRESSES: &str = "use more addresses: a port can be taken once for every source address, \
      destination address and destination port, so each address or port that is added on either \
      side adds a whole range; choose a source by bind() with IP_BIND_ADDRESS_NO_PORT before \
      connect()";
-const NO_PORT: &str = "set IP_BIND_ADDRESS_NO_PORT (Linux 4.2 or later) before bind() to a source \
+pub(super) const NO_PORT: &str = "set IP_BIND_ADDRESS_NO_PORT (Linux 4.2 or later) before bind() to a source \
      address: connect() then chooses the port, once per destination; bind() alone has to find one \
      that is free towards all destinations";
 
@@ -175,7 +175,7 @@ fn connect_exhausted(trouble: &Trouble) -> Vec<String> {
 }
 
 /// connect() may take over a TIME_WAIT: where that is off or cannot work.
-fn take_over(trouble: &Trouble) -> Vec<String> {
+pub(super) fn take_over(trouble: &Trouble) -> Vec<String> {
     if trouble.time_wait == Some(false) {
         return Vec::new();
     }
@@ -249,19 +249,25 @@ fn conflict(trouble: &Trouble) -> Vec<String> {
     lines
 }
 
-fn wider(range: Option<(u16, u16)>) -> Option<String> {
+/// A range that is wider than this one, with an even first port and an odd last one; `None` when
+/// there is none.
+pub fn wider_range(range: Option<(u16, u16)>) -> Option<(u16, u16)> {
     const WIDEST: (u16, u16) = (1024, 65535);
     if range.is_some_and(|(low, high)| low <= WIDEST.0 && high == WIDEST.1) {
         return None;
     }
-    // An even first port and an odd last one.
     let low = range.map_or(10_240, |(low, _)| (low & !1).clamp(WIDEST.0, 10_240));
+    Some((low, WIDEST.1))
+}
+
+pub(super) fn wider(range: Option<(u16, u16)>) -> Option<String> {
+    let (low, high) = wider_range(range)?;
     Some(format!(
         "widen net.ipv4.ip_local_port_range{}, for example to {low} {}, with ends of different \
          parity so that both halves are of one size; ports of your own servers in it belong into \
          net.ipv4.ip_local_reserved_ports",
         now(range),
-        WIDEST.1
+        high
     ))
 }
 

@@ -10,6 +10,7 @@ mod backends;
 mod bpf_ids;
 mod compare;
 mod crippled;
+mod diagnose;
 mod failures;
 mod hostile;
 mod looks;
@@ -59,6 +60,7 @@ pub fn main(filters: &[String]) -> ExitCode {
     let mut suite = Suite::new(filters);
     looks::run(&setting, &mut suite);
     ports::run(&setting, &mut suite);
+    diagnose::run(&setting, &mut suite);
     backends::run(&setting, &mut suite);
     hostile::run(&setting, &mut suite);
     crippled::run(&setting, &mut suite);

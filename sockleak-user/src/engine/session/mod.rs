@@ -26,7 +26,8 @@ use crate::{
     },
     source::{kernel_maps::KernelMaps, netns, ring::EventReader, sockstat},
     tracker::{
-        self, Baseline, Config, EndInput, Hidden, IntervalInput, Selection, Tracker, VisibleCalls,
+        self, Baseline, Config, EndInput, Hidden, IntervalInput, PortHolders, Selection, Tracker,
+        VisibleCalls,
     },
 };
 use reading::settled;
@@ -225,6 +226,11 @@ impl Session {
     /// Which calls are visible, and how exactly.
     pub fn visible(&self) -> VisibleCalls {
         self.tracker.calls().visible()
+    }
+
+    /// Who holds which port, as of the newest inventory.
+    pub fn port_holders(&self) -> &PortHolders {
+        self.shortage.holders()
     }
 
     /// Events that were still on their way when the session was finished.

@@ -1,5 +1,6 @@
 //! Plain text, for people and grep: most important first, one fact per line, 80 columns.
 
+mod diagnosis;
 mod end;
 mod event;
 pub(super) mod failure;
@@ -54,6 +55,7 @@ impl Renderer for Plain {
         match &report.body {
             Body::Snapshot(body) => snapshot::put(&mut page, body),
             Body::Ports(body) => occupancy::put(&mut page, body),
+            Body::Diagnosis(body) => diagnosis::put(&mut page, body),
             Body::Probes(body) => probes::put(&mut page, body),
             Body::Start(body) => start::put(&mut page, body),
             Body::Interval(body) => interval::put(&mut page, clock(&report.ts), body),

@@ -15,7 +15,8 @@ use crate::sanitize::printable;
 
 pub use enter::in_netns;
 pub use ports::{
-    Listing, listing, lists_closed, parse_port_list, parse_port_range, ports, source_address,
+    Listing, listing, lists_closed, parse_port_list, parse_port_range, port_settings, ports,
+    source_address,
 };
 
 /// How many ways to reach one namespace are remembered: the first may be gone when it is used.

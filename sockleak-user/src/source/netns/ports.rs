@@ -46,6 +46,11 @@ pub fn ports(netns: &NetnsHandle) -> Result<NamespacePorts, NetnsError> {
     })?
 }
 
+/// The port settings of `netns` alone.
+pub fn port_settings(netns: &NetnsHandle) -> Result<PortSettings, NetnsError> {
+    in_netns(netns, || settings(netns.inode()))?
+}
+
 /// What is known about the sockets of a namespace besides themselves.
 #[derive(Debug)]
 pub struct Listing {

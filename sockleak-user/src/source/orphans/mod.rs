@@ -12,7 +12,7 @@ use sockleak_ebpf::{SocketEntry, names::maps};
 
 use crate::{decode, model::ProcessId, probe::Attached};
 
-pub use netstat::{Aborts, aborts};
+pub use netstat::{Aborts, Overflows, aborts, overflows};
 
 /// Most entries that one walk looks at; the map has no more.
 const MOST: u64 = 1 << 23;

@@ -26,21 +26,41 @@ pub fn aborts() -> io::Result<Aborts> {
     })
 }
 
+/// What the kernel has dropped for want of room, of one network namespace since it exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overflows {
+    /// ListenOverflows: connections for which an accept queue had no room.
+    pub listen: u64,
+    /// TCPTimeWaitOverflow: TIME_WAIT sockets that were not made because of tcp_max_tw_buckets.
+    pub time_wait: u64,
+}
+
+/// Those of the calling thread's network namespace; `None` when they cannot be read.
+pub fn overflows() -> Option<Overflows> {
+    let text = std::fs::read_to_string(PATH).ok()?;
+    let [listen, time_wait] = named(&text, ["ListenOverflows", "TCPTimeWaitOverflow"])?;
+    Some(Overflows { listen, time_wait })
+}
+
 /// Parses the file: per group a line of names and a line of numbers. By name, because the
 /// kernel inserts counters in between (net/ipv4/proc.c `snmp4_net_list`).
 fn parse(text: &str) -> Option<Aborts> {
+    let [memory, timeout] = named(text, ["TCPAbortOnMemory", "TCPAbortOnTimeout"])?;
+    Some(Aborts { memory, timeout })
+}
+
+/// Counters of `TcpExt` by name.
+fn named<const N: usize>(text: &str, wanted: [&str; N]) -> Option<[u64; N]> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
     let (names, numbers) = (lines.next()?, lines.next()?);
-    let named = |wanted: &str| {
+    let mut found = [0; N];
+    for (value, wanted) in found.iter_mut().zip(wanted) {
         let mut pairs = names
             .split_ascii_whitespace()
             .zip(numbers.split_ascii_whitespace());
-        pairs.find(|(name, _)| *name == wanted)?.1.parse().ok()
-    };
-    Some(Aborts {
-        memory: named("TCPAbortOnMemory")?,
-        timeout: named("TCPAbortOnTimeout")?,
-    })
+        *value = pairs.find(|(name, _)| *name == wanted)?.1.parse().ok()?;
+    }
+    Some(found)
 }
 
 #[cfg(test)]
@@ -71,6 +91,7 @@ mod tests {
     #[test]
     fn this_kernel_has_them() {
         assert!(aborts().is_ok());
+        assert!(overflows().is_some());
     }
 
     proptest! {

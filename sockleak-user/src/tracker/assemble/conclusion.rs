@@ -243,7 +243,7 @@ fn part(value: u64, what: &str) -> String {
     }
 }
 
-fn named(comm: &str, pid: u32) -> String {
+pub(in crate::tracker) fn named(comm: &str, pid: u32) -> String {
     match comm {
         "" => format!("pid {pid}"),
         comm => format!("{comm}[{pid}]"),
@@ -251,7 +251,7 @@ fn named(comm: &str, pid: u32) -> String {
 }
 
 /// `12,001 ports`, `1 port`
-fn counted(value: u64, noun: &str) -> String {
+pub(in crate::tracker) fn counted(value: u64, noun: &str) -> String {
     let plural = match (value, noun) {
         (1, _) => "",
         (_, noun) if noun.ends_with("ss") => "es",
@@ -261,7 +261,7 @@ fn counted(value: u64, noun: &str) -> String {
 }
 
 /// `12,001`
-fn count(value: u64) -> String {
+pub(in crate::tracker) fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {

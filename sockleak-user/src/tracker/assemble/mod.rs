@@ -1,7 +1,7 @@
 //! Reports from accounts: nothing is decided here, only put together.
 
 mod calls;
-mod conclusion;
+pub(super) mod conclusion;
 mod occupancy;
 mod ports;
 mod pressure;

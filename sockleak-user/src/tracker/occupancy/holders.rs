@@ -79,6 +79,11 @@ impl PortHolders {
         self.holders.push(holder);
     }
 
+    /// Everybody who holds a port.
+    pub fn processes(&self) -> impl Iterator<Item = ProcessId> {
+        self.processes.iter().copied()
+    }
+
     /// Descriptors that did not fit.
     pub fn dropped(&self) -> u64 {
         self.dropped

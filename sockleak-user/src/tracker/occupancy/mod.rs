@@ -17,6 +17,7 @@
 //! conflicting address. Buckets are per VRF (l3mdev), which no list tells: sockets in different
 //! VRFs of a namespace are taken together here, and room may be larger than said.
 
+mod binders;
 mod holders;
 mod range;
 mod room;
@@ -28,6 +29,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+pub use binders::Binder;
 pub use holders::PortHolders;
 pub use range::Range;
 pub use room::{Blocker, Destination, Half, PortClass, Room};

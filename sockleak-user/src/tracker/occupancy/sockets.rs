@@ -148,6 +148,14 @@ impl NetnsSockets {
         self.records.push(record);
     }
 
+    /// The same sockets under `net.ipv4.tcp_tw_reuse=1` and with timestamps: what a change comes to.
+    pub fn with_tw_reuse(&self) -> Self {
+        let mut changed = self.clone();
+        changed.settings.tw_reuse = Some(1);
+        changed.settings.timestamps = Some(1);
+        changed
+    }
+
     /// Settings of the namespace.
     pub fn settings(&self) -> &PortSettings {
         &self.settings

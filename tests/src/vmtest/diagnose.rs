@@ -1,0 +1,131 @@
+//! `diagnose` next to incidents that are held.
+//!
+//! In a guest all of them run at once, each in its own namespace, and one diagnosis has to tell
+//! them apart: guest time is dear. Elsewhere others may have incidents, so only the held ones are
+//! looked for. All demos, one by one, are diagnosed natively (`tests/native_diagnose.rs`).
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::agent;
+use super::setting::Setting;
+use super::suite::{Outcome, Suite};
+
+/// Demo, what it has to be called, and the process to blame.
+const INCIDENTS: [(&str, &str, &str); 3] = [
+    ("refused-leak", "refused_leak", "channel-manager"),
+    ("bind-early", "bind_before_connect", "proxy"),
+    ("reuse-theft", "reuse_bound_ports", "agent"),
+];
+
+struct Held {
+    child: Child,
+    truth: Value,
+}
+
+impl Held {
+    fn start(setting: &Setting, name: &str) -> anyhow::Result<Child> {
+        let mut command = Command::new(&setting.sockleak);
+        command.args(["demo", name, "--hold", "--json"]);
+        let streams = command.stdin(Stdio::null()).stdout(Stdio::piped());
+        streams
+            .spawn()
+            .with_context(|| format!("cannot hold {name}"))
+    }
+
+    fn wait(mut child: Child) -> anyhow::Result<Self> {
+        let out = child.stdout.take().context("no pipe")?;
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        let mut object: Value = serde_json::from_str(&line).context("the demo said nothing")?;
+        Ok(Self {
+            child,
+            truth: object["truth"].take(),
+        })
+    }
+
+    fn has(&self, pid: &Value) -> bool {
+        let mut all = self.truth["processes"].as_array().into_iter().flatten();
+        all.any(|own| own["pid"] == *pid)
+    }
+
+    fn pid(&self, comm: &str) -> anyhow::Result<&Value> {
+        let mut all = self.truth["processes"].as_array().into_iter().flatten();
+        let own = all.find(|own| own["comm"] == comm);
+        own.map(|own| &own["pid"])
+            .with_context(|| format!("no {comm}"))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.child), Signal::INT);
+        let _ = self.child.wait();
+    }
+}
+
+pub(super) fn run(setting: &Setting, suite: &mut Suite) {
+    suite.test("diagnose", || told_apart(setting));
+}
+
+fn told_apart(setting: &Setting) -> anyhow::Result<Outcome> {
+    let names = INCIDENTS
+        .map(|(name, ..)| name)
+        .into_iter()
+        .chain(["healthy"]);
+    let started: Vec<Child> = names
+        .map(|name| Held::start(setting, name))
+        .collect::<anyhow::Result<_>>()?;
+    let held: Vec<Held> = started
+        .into_iter()
+        .map(Held::wait)
+        .collect::<anyhow::Result<_>>()?;
+    // What an emulated processor needs to see the same sockets twice.
+    let long: &[&str] = &["diagnose", "--json", "-d", "4"];
+    check(&agent::object(setting, long)?, &held, setting)?;
+    if !setting.guest {
+        return Ok(Outcome::Pass);
+    }
+    for backend in ["kprobe", "tracepoint"] {
+        let short = ["diagnose", "--json", "-d", "2", "--backend", backend];
+        let run = agent::run(setting, &short)?;
+        if run.status == Some(3) {
+            eprintln!("     note: diagnose: no backend {backend} here");
+            continue;
+        }
+        let text = String::from_utf8(run.stdout).context("output is not UTF-8")?;
+        let diagnosis = crate::schema::validate(text.trim_end())
+            .with_context(|| format!("{backend}: {:?} {}", run.status, run.stderr))?;
+        check(&diagnosis, &held, setting).with_context(|| backend.to_owned())?;
+    }
+    Ok(Outcome::Pass)
+}
+
+fn check(diagnosis: &Value, held: &[Held], setting: &Setting) -> anyhow::Result<()> {
+    let findings = diagnosis["findings"].as_array().context("no findings")?;
+    for ((_, id, comm), held) in INCIDENTS.iter().zip(held) {
+        let pid = held.pid(comm)?;
+        let named = (findings.iter())
+            .find(|one| one["pid"] == *pid && one["caused_by"].is_null())
+            .with_context(|| format!("{comm} is not named in {diagnosis}"))?;
+        ensure!(named["id"] == *id, "{comm} has {id}, reported {named}");
+    }
+    for finding in findings {
+        let ours = held.iter().any(|held| held.has(&finding["pid"]));
+        if !setting.guest && !ours {
+            continue;
+        }
+        let cause = &finding["caused_by"];
+        let known = INCIDENTS.iter().zip(held).any(|((_, id, comm), held)| {
+            let is_root = cause.is_null() && finding["id"] == *id;
+            let blamed = held.pid(comm).is_ok_and(|pid| finding["pid"] == *pid);
+            blamed && (is_root || cause["id"] == *id)
+        });
+        ensure!(known, "nobody has this: {finding}");
+    }
+    Ok(())
+}
