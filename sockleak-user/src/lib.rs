@@ -13,6 +13,7 @@ pub mod engine;
 pub mod enrich;
 pub mod kernel;
 pub mod mask;
+pub mod memory;
 pub mod model;
 pub mod probe;
 pub mod render;

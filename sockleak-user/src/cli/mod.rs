@@ -29,6 +29,7 @@ use args::{Cli, Command};
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    crate::memory::keep_little();
     // Incidents are played by children that run this same program.
     if let Some(status) = crate::demo::perform_if_asked() {
         return status;

@@ -18,6 +18,9 @@ pub const LOCAL_PORT_RANGE: &str = "inet_sk_get_local_port_range";
 /// Has a parameter `rcu_lookup` where the search takes no lock (net/ipv4/inet_hashtables.c).
 pub const CHECK_ESTABLISHED: &str = "__inet_check_established";
 
+/// What iterators over all descriptors attach to.
+pub const ITER_FILES: &str = "bpf_iter_task_file";
+
 /// Asks the running system everything that [`super::plan::plan`] and the loader need.
 pub fn gather() -> Facts {
     let fields: Vec<FieldSpec<'_>> = FIELDS
@@ -47,7 +50,7 @@ pub fn gather() -> Facts {
     let asked: Vec<&str> = functions
         .iter()
         .copied()
-        .chain([LOCAL_PORT_RANGE, CHECK_ESTABLISHED])
+        .chain([LOCAL_PORT_RANGE, CHECK_ESTABLISHED, ITER_FILES])
         .collect();
     let mut facts = Facts::gather(&Wanted {
         fields: &fields,

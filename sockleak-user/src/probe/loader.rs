@@ -21,6 +21,7 @@ use super::{
     catalog::{Attachment, Hook, Target, Variant},
     coverage::{self, Outcome},
     facts::TABLE_PERTURB,
+    kernel_types,
     misses::{self, ProbeLink},
     object::OBJECT,
     options::{LoadOptions, Stacks},
@@ -63,8 +64,8 @@ pub enum LoadError {
         /// Every attempt with its reason.
         reasons: String,
     },
-    /// The kernel has no BTF or it cannot be read.
-    #[error("cannot read the kernel's type information /sys/kernel/btf/vmlinux: {0}")]
+    /// What is handed to aya of the kernel's BTF makes no sense to it.
+    #[error("cannot use the kernel's type information: {0}")]
     Btf(#[source] aya::BtfError),
     /// The object itself was refused: maps could not be created.
     #[error("cannot load the BPF object: {0}")]
@@ -102,7 +103,7 @@ impl Attached {
     pub fn load(facts: &Facts, plan: &Plan, options: &LoadOptions) -> Result<Self, LoadError> {
         plan.check()?;
         let mut attached = Self::load_object(facts, options)?;
-        let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+        let btf = kernel_types::of(facts).map_err(LoadError::Btf)?;
         let follow = options.follow.then(|| plan_follow(facts));
         for planned in follow.iter().chain(&plan.hooks) {
             let outcome = attached.attach_hook(facts, &btf, planned);
@@ -142,7 +143,7 @@ impl Attached {
             follow: false,
         };
         let mut attached = Self::load_object(facts, &options)?;
-        let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+        let btf = kernel_types::of(facts).map_err(LoadError::Btf)?;
         let planned = plan
             .hooks
             .iter()
@@ -194,6 +195,8 @@ impl Attached {
         let run = u32::from(options.follow);
         let size = |entries| if options.follow { entries } else { 1 };
         let mut loader = EbpfLoader::new();
+        // Our programs have no relocations against the kernel's types; `new` has parsed them all the same.
+        loader.btf(None);
         for (global, offset) in &offsets {
             loader.override_global(global, offset, true);
         }

@@ -7,6 +7,7 @@
 pub mod catalog;
 pub mod coverage;
 pub mod facts;
+mod kernel_types;
 pub mod loader;
 mod misses;
 pub mod object;

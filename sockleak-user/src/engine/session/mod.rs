@@ -19,6 +19,7 @@ use super::{
 use crate::{
     enrich::{boot, processes::Processes},
     kernel::Facts,
+    memory,
     model::{Filter, NamespacePorts, ProcessId, ProcessInfo, SearchId, Sockstat},
     probe::{Attached, Hook, LoadOptions, Plan, Stacks, coverage},
     report::{
@@ -176,6 +177,7 @@ impl Session {
         let inventory = session.take_inventory(None)?;
         session.tracker.take_inventory(inventory);
         session.origins.look(&session.tracker);
+        memory::give_back();
         let start = StartReport {
             kernel: facts.release.clone(),
             hooks: coverage::states(session.attached.outcomes()),
