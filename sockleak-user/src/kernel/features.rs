@@ -15,6 +15,12 @@ use super::privileges::{Lockdown, Privileges};
 /// Present exactly when kprobes can be opened through perf_event_open(2) (CONFIG_KPROBE_EVENTS).
 const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
 
+/// Where aya looks for the numbers of tracepoints. The directory above is there without the mount, too.
+const TRACEFS: [&str; 2] = [
+    "/sys/kernel/tracing/events",
+    "/sys/kernel/debug/tracing/events",
+];
+
 /// Exists in every kernel with BPF to be attached to, and nothing else calls it.
 const FENTRY_PROBE: [&str; 2] = ["bpf_fentry_test1", "tcp_v4_destroy_sock"];
 
@@ -91,6 +97,8 @@ pub struct Features {
     pub cgroup_sock_release: Support,
     /// Ring buffer maps.
     pub ringbuf: Support,
+    /// Tracepoints can be opened as events: tracefs is mounted in one of the usual places.
+    pub trace_events: bool,
     /// Where the cgroup v2 hierarchy is mounted, as a path to open; sanitize it before printing.
     pub cgroup2: Option<String>,
     /// Names of the helpers that exist, without `BPF_FUNC_`. Which program types may call them
@@ -134,6 +142,7 @@ impl Features {
             cgroup_sock_release: ask
                 .program("cgroup/sock_release programs", Kind::CgroupSockRelease),
             ringbuf: ask.answer("ring buffer maps", bpf::create_ringbuf()),
+            trace_events: TRACEFS.iter().any(|tracefs| Path::new(tracefs).is_dir()),
             // One mount point that is not UTF-8 must not hide the others.
             cgroup2: fs::read("/proc/self/mountinfo")
                 .ok()

@@ -26,6 +26,7 @@ pub(crate) fn everything_works() -> Facts {
             cgroup_sock_create: Support::Yes,
             cgroup_sock_release: Support::Yes,
             ringbuf: Support::Yes,
+            trace_events: true,
             cgroup2: Some("/sys/fs/cgroup".to_owned()),
             helpers: ["sock_from_file", "get_func_ret", "get_current_task_btf"]
                 .map(str::to_owned)

@@ -207,8 +207,11 @@ fn target_obstacle(facts: &Facts, target: Target) -> Option<String> {
         }),
         Target::TpBtf(name, types) => refused(&features.tp_btf)
             .or_else(|| prototype_obstacle("tracepoint", name, facts.tracepoint(name), types)),
-        // Whether tracefs is there shows when it is attached.
-        Target::Event(..) => None,
+        // Found out here and not when it is attached: by then the verifier has worked on it for 0.1 s.
+        Target::Event(..) => (!features.trace_events).then(|| {
+            "tracefs is not mounted or may not be read (mount -t tracefs none /sys/kernel/tracing)"
+                .to_owned()
+        }),
         Target::CgroupCreate => refused(&features.cgroup_sock_create).or_else(|| no_cgroup2(facts)),
         Target::CgroupRelease => {
             refused(&features.cgroup_sock_release).or_else(|| no_cgroup2(facts))

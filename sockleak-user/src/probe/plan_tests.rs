@@ -45,6 +45,7 @@ fn willing() -> Facts {
             helpers: ["sock_from_file", "get_current_task_btf"]
                 .map(str::to_owned)
                 .into(),
+            trace_events: true,
             sk_storage_in_tracing: true,
         },
         privileges: Privileges::default(),
@@ -114,6 +115,26 @@ fn what_is_worse_than_the_choice_is_no_reason_for_it() {
         of(&plan, Hook::Alloc).passed_over().as_deref(),
         Some("fentry: no trampolines; kprobe: no kprobes")
     );
+}
+
+#[test]
+fn without_tracefs_nothing_is_loaded_that_needs_it() {
+    let mut facts = willing();
+    facts.features.fentry = Support::Blocked("EPERM".to_owned());
+    facts.features.kprobe = Support::No("no kprobes".to_owned());
+    let by_event = |facts: &Facts| {
+        let plan = plan(facts, Choice::Auto);
+        let connect = of(&plan, Hook::Connect);
+        assert!(!connect.candidates.is_empty());
+        let mut attachments = connect
+            .candidates
+            .iter()
+            .flat_map(|variant| variant.attachments);
+        attachments.any(|attachment| matches!(attachment.target, Target::Event(..)))
+    };
+    assert!(by_event(&facts));
+    facts.features.trace_events = false;
+    assert!(!by_event(&facts));
 }
 
 #[test]
