@@ -466,15 +466,10 @@ fn inside_a_namespace_ports_are_those_of_the_namespace() {
     .unwrap();
     let ports = netns::ports(&handle).unwrap();
     assert_eq!((ports.netns, ports.range), (handle.inode(), (20000, 30001)));
-    assert_eq!(ports.reserved, reserved[..8000]);
+    assert!(ports.reserved.iter().eq(reserved[..8000].iter().copied()));
     // The server that closed first in "finished" waits.
     assert_eq!((ports.time_wait_count, ports.time_wait.len()), (1, 1));
-    assert!(
-        ports
-            .time_wait
-            .iter()
-            .all(|tw| tw.local.port() != 0 && tw.peer.port() != 0)
-    );
+    assert!(!ports.time_wait.contains(0));
     let here = netns::ports(&NetnsHandle::current().unwrap()).unwrap();
     assert_ne!(here.range, (20000, 30001));
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{
     clock,
-    hidden::Shown,
+    hidden::{Shown, TOO_MANY},
     look::{Look, Way, look},
     names, namespaces,
 };
@@ -56,6 +56,9 @@ pub fn snapshot(
         incomplete.push(format!(
             "{undecodable} records of the kernel could not be decoded"
         ));
+    }
+    if shown.is_full() {
+        incomplete.push(TOO_MANY.to_owned());
     }
     let sockstat = sockstat::read()?;
     let hidden = (sockstat.alloc > inventory.totals.seen)

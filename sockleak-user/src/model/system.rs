@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::PortSet;
+
 /// The TCP line of /proc/net/sockstat (net/ipv4/proc.c `sockstat_seq_show`).
 ///
 /// `alloc`, `orphan` and `mem_pages` are host-wide and cover IPv4 and IPv6; `inuse` and `tw`
@@ -29,21 +31,12 @@ pub struct NamespacePorts {
     pub netns: u32,
     /// `net.ipv4.ip_local_port_range`, both ends included.
     pub range: (u16, u16),
-    /// `net.ipv4.ip_local_reserved_ports`, sorted, no duplicates.
-    pub reserved: Vec<u16>,
-    /// TIME_WAIT sockets, one entry each.
-    pub time_wait: Vec<TimeWait>,
+    /// `net.ipv4.ip_local_reserved_ports`.
+    pub reserved: PortSet,
+    /// Local ports of TIME_WAIT sockets. There may be a quarter of a million of these.
+    pub time_wait: PortSet,
     /// `tw` of this namespace's sockstat, also when `time_wait` could not be listed.
     pub time_wait_count: u64,
-}
-
-/// One TIME_WAIT mini-socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeWait {
-    /// Local address and port.
-    pub local: std::net::SocketAddr,
-    /// Peer address and port.
-    pub peer: std::net::SocketAddr,
 }
 
 /// Host-wide limits on open files (`/proc/sys/fs/file-nr`).

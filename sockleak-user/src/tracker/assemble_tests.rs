@@ -1,5 +1,3 @@
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
 use super::testing::{NETNS, S, Watched, all_calls, born, process, socket};
 use super::{
     Baseline, Census, EndInput, IntervalInput, ProcessInfos, Sample, Selection, SnapshotInput,
@@ -7,7 +5,6 @@ use super::{
 };
 use crate::model::{
     Counters, HeldSocket, NamespacePorts, ProcessCounters, ProcessInfo, SocketClass, Sockstat,
-    TimeWait,
 };
 use crate::report::{Loss, PortsReport, SelfCost};
 
@@ -27,11 +24,6 @@ fn census(sockets: impl IntoIterator<Item = HeldSocket>) -> Census {
     census
 }
 
-fn time_wait(port: u16) -> TimeWait {
-    let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-    TimeWait { local, peer: local }
-}
-
 #[test]
 fn ports_are_counted_once_per_class_and_free_ones_are_nobodys() {
     let census = census([
@@ -47,8 +39,8 @@ fn ports_are_counted_once_per_class_and_free_ones_are_nobodys() {
     let settings = NamespacePorts {
         netns: NETNS,
         range: (100, 109),
-        reserved: vec![99, 101, 105],
-        time_wait: vec![time_wait(101), time_wait(102), time_wait(200)],
+        reserved: [99, 101, 105].into_iter().collect(),
+        time_wait: [101, 102, 102, 200].into_iter().collect(),
         time_wait_count: 4,
     };
     let expected = PortsReport {
@@ -73,7 +65,7 @@ fn ports_are_counted_once_per_class_and_free_ones_are_nobodys() {
 
     // TIME_WAIT could not be listed: its number stands in.
     let unlisted = NamespacePorts {
-        time_wait: Vec::new(),
+        time_wait: crate::model::PortSet::default(),
         ..settings
     };
     let expected = PortsReport {

@@ -210,3 +210,44 @@ impl OriginTally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::LeakClass;
+
+    fn tallies(totals: &[(u32, u64)]) -> HashMap<GroupKey, Tally> {
+        let of = |(pid, total): &(u32, u64)| {
+            let process = ProcessId {
+                pid: *pid,
+                start_ticks: 1,
+            };
+            let key = GroupKey {
+                process,
+                class: LeakClass::Unbound,
+            };
+            let tally = Tally {
+                total: *total,
+                aged: *total,
+                ..Tally::default()
+            };
+            (key, tally)
+        };
+        totals.iter().map(of).collect()
+    }
+
+    #[test]
+    fn the_largest_groups_have_the_room_and_the_others_are_counted() {
+        let mut groups = Groups::new(2, 300);
+        groups.advance(10, tallies(&[(1, 5), (2, 70), (3, 60), (4, 1)]));
+        let pids = |groups: &Groups| {
+            let mut pids: Vec<u32> = groups.iter().map(|group| group.key.process.pid).collect();
+            pids.sort_unstable();
+            pids
+        };
+        assert_eq!((pids(&groups), groups.omitted()), (vec![2, 3], 2));
+        // One that has grown beyond the smallest takes its place.
+        groups.advance(20, tallies(&[(1, 500), (2, 70), (3, 60)]));
+        assert_eq!((pids(&groups), groups.omitted()), (vec![1, 2], 1));
+    }
+}

@@ -59,6 +59,7 @@ mod world_tests;
 
 use std::collections::HashMap;
 
+pub use crate::model::PortSet;
 pub use accounts::{Account, Accounts, Activity};
 pub use assemble::{
     CallsInput, EndInput, IntervalInput, Keep, KeepCall, OccupancyInput, PortOwners, RangeUse,
@@ -79,7 +80,7 @@ pub use occupancy::{
 };
 pub use origins::{Far, Origin};
 pub use orphans::{Orphan, OrphanLook, OrphanRules, OrphanTally, orphans};
-pub use ports::{NamespaceUse, PortSet};
+pub use ports::NamespaceUse;
 pub use pressure::{Pressures, RoomLook, Route, Warning};
 pub use provenance::{NamedStack, NamedStacks, Pasts};
 pub use reconcile::{Balance, Baseline, Hidden, Residue, moved, residue};

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     engine::{
         calls,
-        hidden::Shown,
+        hidden::{Shown, TOO_MANY},
         look::{Look, Way, look},
         names, namespaces,
     },
@@ -145,6 +145,15 @@ impl Session {
         self.cadence.took(inventory.at_ns, took_ns);
         self.undecodable += undecodable;
         self.inventory_gaps = incomplete;
+        if holders.dropped() > 0 {
+            self.inventory_gaps.push(format!(
+                "{} descriptors did not fit into what is remembered about who holds which port",
+                holders.dropped()
+            ));
+        }
+        if shown.is_some_and(|shown| shown.is_full()) {
+            self.inventory_gaps.push(TOO_MANY.to_owned());
+        }
         self.shortage.see(holders);
         Ok(inventory)
     }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::{NetnsError, NetnsHandle, in_netns};
-use crate::model::{NamespacePorts, PortSettings, TimeWait};
+use crate::model::{NamespacePorts, PortSet, PortSettings};
 use crate::source::sock_diag::{self, States};
 use crate::source::sockstat;
 use crate::tracker::NetnsSockets;
@@ -28,18 +28,15 @@ pub fn ports(netns: &NetnsHandle) -> Result<NamespacePorts, NetnsError> {
             what: "sockstat",
             source,
         })?;
-        let time_wait = sock_diag::dump(States::TIME_WAIT, |found: &mut Vec<TimeWait>, socket| {
-            if let (true, Some(peer)) = (socket.is_time_wait, socket.peer) {
-                found.push(TimeWait {
-                    local: socket.local,
-                    peer,
-                });
+        let time_wait = sock_diag::dump(States::TIME_WAIT, |found: &mut PortSet, socket| {
+            if socket.is_time_wait {
+                found.insert(socket.local.port());
             }
         });
         Ok(NamespacePorts {
             netns: settings.netns,
             range: settings.range,
-            reserved: settings.reserved,
+            reserved: settings.reserved.into_iter().collect(),
             time_wait: time_wait.map(|(found, _)| found).unwrap_or_default(),
             time_wait_count: sockstat.tw,
         })

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::NamespacePorts;
+use crate::model::{NamespacePorts, PortSet};
 use crate::report::PortsReport;
 use crate::tracker::Range;
 use crate::tracker::census::Census;
-use crate::tracker::ports::{NamespaceUse, PortSet};
+use crate::tracker::ports::NamespaceUse;
 
 /// Port use of every namespace that is in the census or in `namespaces`, by inode number.
 ///
@@ -38,16 +38,11 @@ pub fn port_reports(census: &Census, namespaces: &[NamespacePorts]) -> Vec<Ports
 fn ports(held: &NamespaceUse, settings: &NamespacePorts) -> PortsReport {
     let range = Range::from(settings.range);
     let ends = settings.range;
-    let reserved: PortSet = settings.reserved.iter().copied().collect();
-    let time_wait: PortSet = settings
-        .time_wait
-        .iter()
-        .map(|entry| entry.local.port())
-        .collect();
+    let (reserved, time_wait) = (&settings.reserved, &settings.time_wait);
     // The two are read one after the other and need not agree.
-    let is_listed = !settings.time_wait.is_empty() || settings.time_wait_count == 0;
+    let is_listed = !time_wait.is_empty() || settings.time_wait_count == 0;
     let mut taken = PortSet::default();
-    for set in [&held.bound, &held.connected, &held.listening, &time_wait] {
+    for set in [&held.bound, &held.connected, &held.listening, time_wait] {
         taken.union_with(set);
     }
     let outside = taken.len() as u64 - taken.count_in(ends);
@@ -57,7 +52,7 @@ fn ports(held: &NamespaceUse, settings: &NamespacePorts) -> PortsReport {
         is_listed.then(|| ports.filter(in_half).count() as u64)
     };
     let (first_parity_used, second_parity_used) = (used(true), used(false));
-    taken.union_with(&reserved);
+    taken.union_with(reserved);
     let free = range.size() - taken.count_in(ends);
     let (time_wait, free) = if is_listed {
         (time_wait.count_in(ends), free)

@@ -35,8 +35,9 @@ pub(super) struct Holder {
 ///
 /// Fill it while an inventory runs: [`PortHolders::add`] every socket. Sockets without a port
 /// cost nothing here, others 24 bytes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct PortHolders {
+    limit: usize,
     holders: Vec<Holder>,
     processes: Vec<ProcessId>,
     index: FastMap<ProcessId, u32>,
@@ -48,14 +49,35 @@ pub struct PortHolders {
     dropped: u64,
 }
 
+impl Default for PortHolders {
+    fn default() -> Self {
+        Self::with_limit(MOST)
+    }
+}
+
 impl PortHolders {
+    /// Empty, with room for so many descriptors.
+    pub fn with_limit(limit: usize) -> Self {
+        Self {
+            limit,
+            holders: Vec::new(),
+            processes: Vec::new(),
+            index: FastMap::default(),
+            addresses: Vec::new(),
+            address_index: std::collections::HashMap::new(),
+            last: None,
+            last_address: None,
+            dropped: 0,
+        }
+    }
+
     /// Notes a descriptor; does nothing when its socket has no port or an unknown namespace.
     pub fn add(&mut self, socket: &HeldSocket) {
         let port = socket.local.port();
         let Some(netns) = socket.netns.filter(|_| port != 0) else {
             return;
         };
-        if self.holders.len() >= MOST {
+        if self.holders.len() >= self.limit {
             self.dropped += 1;
             return;
         }
@@ -145,5 +167,25 @@ impl PortHolders {
         }
         self.last_address = Some((address, index));
         index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracker::testing::{process, socket};
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_takes_no_room() {
+        let mut holders = PortHolders::with_limit(3);
+        for n in 0..10 {
+            let mut bound = socket(n, process(1), SocketClass::Bound);
+            bound.local.set_port(4000 + n as u16);
+            holders.add(&bound);
+        }
+        let mut unbound = socket(11, process(1), SocketClass::Unbound);
+        unbound.local.set_port(0);
+        holders.add(&unbound);
+        assert_eq!((holders.len(), holders.dropped()), (3, 7));
     }
 }

@@ -35,7 +35,7 @@ pub use range::Range;
 pub use room::{Blocker, Destination, Half, PortClass, Room};
 pub use sockets::NetnsSockets;
 
-use super::ports::PortSet;
+use crate::model::PortSet;
 use crate::model::{PortSettings, ProcessId};
 use holders::{Holder, Use};
 use sockets::{Kind, Record};

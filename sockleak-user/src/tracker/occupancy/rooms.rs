@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::ports::PortSet;
 use super::holders::Use;
 use super::range::Range;
 use super::room::{Blocker, Destination, PortClass, Room};
 use super::sockets::{Kind, NO_PAIR, Record, canonical};
 use super::{BOUND, BUCKET_BOUND, IN_USE, LISTENING, Occupancy, RESERVED};
+use crate::model::PortSet;
 use crate::model::{PortSettings, ProcessId};
 
 /// TIME_WAIT lasts this long (`TCP_TIMEWAIT_LEN` of include/net/tcp.h), ms.
