@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: what sockleak costs, in figures that anyone can reprint.
 
+mod agent;
+mod agent_table;
 mod figures;
 mod hollow;
 mod overhead;
@@ -19,6 +21,8 @@ pub struct Options {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// CPU, memory, start, end and looks of the agent itself.
+    Agent(agent::Options),
     /// Instructions that each backend adds to a round of socket work, in guests that count them.
     Overhead(overhead::Options),
 }
@@ -26,6 +30,7 @@ enum What {
 /// Runs the subcommand.
 pub fn run(root: &Path, options: &Options) -> Result<()> {
     match &options.what {
+        What::Agent(options) => agent::run(root, options),
         What::Overhead(options) => overhead::run(root, options),
     }
 }

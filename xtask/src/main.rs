@@ -18,6 +18,7 @@ mod kernel;
 mod lint;
 mod manifest;
 mod qemu;
+mod soak;
 mod strip;
 mod test;
 mod toolchain;
@@ -46,6 +47,8 @@ enum Command {
     CheckBpf,
     /// Check formatting, clippy for both sides and the invariants of the design.
     Lint,
+    /// Run the agent beside everything at once, after which nothing may have grown.
+    Soak(soak::Options),
     /// Run everything that a change has to pass: lint, tests, check-bpf and the kernel matrix.
     Test(test::Options),
     /// Run a command in a QEMU guest of a given kernel.
@@ -70,6 +73,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::BuildBpf(options) => build_bpf::run(&root, &options)?,
         Command::CheckBpf => check_bpf::run(&root)?,
         Command::Lint => lint::run(&root)?,
+        Command::Soak(options) => return soak::run(&root, &options),
         Command::Test(options) => return test::run(&root, &options),
         Command::Vm(options) => return vm::run(&root, &options),
     }

@@ -1,0 +1,230 @@
+//! `cargo xtask bench agent`: what the agent itself takes, by connections a second and sockets held.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde_json::Value;
+
+use super::agent_table;
+use crate::{
+    build_bpf,
+    cmd::{self, note},
+    frame::Kind,
+    guest,
+    guest_build::{self, INIT, LOAD, Profile, SOCKLEAK},
+    initramfs::Content,
+    kernel,
+    qemu::{Machine, Qemu},
+    vm::ENV,
+};
+
+/// Options of `bench agent`.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// In a guest of this kernel series instead of on this machine; may be given several times.
+    #[arg(long = "kernel", value_name = "SERIES")]
+    kernels: Vec<String>,
+    /// Connections a second, `max` for as many as there can be.
+    #[arg(long, default_value = "0,1000,5000,max")]
+    rates: String,
+    /// Sockets that are held meanwhile.
+    #[arg(long, default_value = "0,10000,100000")]
+    live: String,
+    /// How long each figure is taken, seconds.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// More words for `sockleak watch`.
+    #[arg(long, default_value = "")]
+    words: String,
+    /// Write the table to docs/agent.md.
+    #[arg(long)]
+    write: bool,
+    /// Print the figures as they come.
+    #[arg(long)]
+    raw: bool,
+    /// Seconds until a guest is stopped.
+    #[arg(long, default_value_t = 3600)]
+    timeout: u64,
+}
+
+/// Where figures were taken.
+pub struct Place {
+    /// `this machine, 6.18.44` or `guest, 6.12.9`.
+    pub name: String,
+    /// Lines of `load measure`.
+    pub lines: Vec<Value>,
+}
+
+/// Sizes of files, bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// The program, linked statically, as it is built.
+    pub program: u64,
+    /// The same without the names of functions.
+    pub stripped: Option<u64>,
+    /// The BPF object in it.
+    pub object: u64,
+}
+
+/// Runs the subcommand.
+pub fn run(root: &Path, options: &Options) -> Result<()> {
+    let built = guest_build::build(root, &[INIT, SOCKLEAK, LOAD], Profile::Release)?;
+    let [init, sockleak, load] = built.as_slice() else {
+        bail!("not every program was built");
+    };
+    let sizes = sizes(root, sockleak)?;
+    let mut places = Vec::new();
+    if options.kernels.is_empty() {
+        places.push(here(sockleak, load, options)?);
+    }
+    for series in &options.kernels {
+        places.push(in_guest(series, init, sockleak, load, options)?);
+    }
+    let document = agent_table::document(&places, &sizes, &command_line(options));
+    print!("{document}");
+    if options.write {
+        let path = root.join("docs/agent.md");
+        fs::write(&path, document)
+            .with_context(|| format!("could not write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// As a person would type it.
+fn command_line(options: &Options) -> String {
+    let mut line = "cargo xtask bench agent".to_owned();
+    for kernel in &options.kernels {
+        line += &format!(" --kernel {kernel}");
+    }
+    line += &format!(
+        " --rates {} --live {} --seconds {}",
+        options.rates, options.live, options.seconds
+    );
+    if !options.words.is_empty() {
+        line += &format!(" --words '{}'", options.words);
+    }
+    if options.write {
+        line += " --write";
+    }
+    line
+}
+
+fn sizes(root: &Path, sockleak: &Path) -> Result<Sizes> {
+    let size = |path: &Path| -> Result<u64> {
+        let meta =
+            fs::metadata(path).with_context(|| format!("could not look at {}", path.display()))?;
+        Ok(meta.len())
+    };
+    let stripped = root.join("target/sockleak-stripped");
+    let strip = cmd::which("strip").map(|strip| {
+        let done = cmd::run(Command::new(strip).arg("-o").arg(&stripped).arg(sockleak));
+        done.and_then(|()| size(&stripped))
+    });
+    Ok(Sizes {
+        program: size(sockleak)?,
+        stripped: strip.transpose()?,
+        object: size(&build_bpf::committed(root).join(build_bpf::object_name("x86_64")))?,
+    })
+}
+
+/// The words after `load measure`.
+fn words(program: &str, options: &Options) -> Vec<String> {
+    vec![
+        "measure".to_owned(),
+        format!("program={program}"),
+        format!("words={}", options.words),
+        format!("rates={}", options.rates),
+        format!("live={}", options.live),
+        format!("seconds={}", options.seconds),
+    ]
+}
+
+fn here(sockleak: &Path, load: &Path, options: &Options) -> Result<Place> {
+    let release = cmd::output(Command::new("uname").arg("-r"))?;
+    let name = format!("this machine, {}", release.trim());
+    note(format!("measuring on {name}"));
+    let program = sockleak.to_str().context("a path that is not UTF-8")?;
+    let mut command = Command::new(load);
+    command
+        .args(words(program, options))
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    let text = cmd::output(&mut command)?;
+    if options.raw {
+        eprint!("{text}");
+    }
+    Ok(Place {
+        name,
+        lines: lines(&text)?,
+    })
+}
+
+fn in_guest(
+    series: &str,
+    init: &Path,
+    sockleak: &Path,
+    load: &Path,
+    options: &Options,
+) -> Result<Place> {
+    let qemu = Qemu::provide()?;
+    let kernel = kernel::provide(series)?;
+    let mut command = vec!["/bin/load".to_owned()];
+    command.extend(words("/bin/sockleak", options));
+    let content = Content {
+        init: init.to_owned(),
+        command,
+        env: ENV.into_iter().map(str::to_owned).collect(),
+        files: [(sockleak, "/bin/sockleak"), (load, "/bin/load")]
+            .map(|(host, guest)| (PathBuf::from(host), guest.to_owned()))
+            .into(),
+        modules: Vec::new(),
+    };
+    let machine = Machine {
+        smp: 2,
+        mem: "2G".to_owned(),
+        icount: false,
+        append: String::new(),
+    };
+    note(format!("measuring on {}", kernel.release));
+    let mut text = Vec::new();
+    let outcome = guest::run(
+        &qemu,
+        &kernel,
+        &machine,
+        &content,
+        Duration::from_secs(options.timeout),
+        |kind, bytes| match kind {
+            Kind::Stdout => {
+                text.extend_from_slice(bytes);
+                if options.raw {
+                    eprint!("{}", String::from_utf8_lossy(bytes));
+                }
+            }
+            _ => eprint!("{}", String::from_utf8_lossy(bytes)),
+        },
+    )?;
+    if outcome.status != 0 || !outcome.problems.is_empty() {
+        bail!(
+            "{}: exit status {}; the kernel of the guest said:\n{}",
+            kernel.release,
+            outcome.status,
+            outcome.problems.join("\n---\n")
+        );
+    }
+    Ok(Place {
+        name: format!("guest (emulated), {}", kernel.release),
+        lines: lines(std::str::from_utf8(&text).context("the guest printed no text")?)?,
+    })
+}
+
+fn lines(text: &str) -> Result<Vec<Value>> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("`load` printed {line}")))
+        .collect()
+}
