@@ -2,7 +2,7 @@
 
 use crate::{
     model::NamespacePorts,
-    source::netns::{self, Namespaces},
+    source::netns::{self, Namespaces, NetnsError, NetnsHandle},
     tracker::Census,
 };
 
@@ -16,13 +16,7 @@ pub fn ports(census: &Census) -> (Vec<NamespacePorts>, Vec<String>) {
         .iter()
         .filter_map(|used| used.netns)
         .collect();
-    let mut namespaces = Namespaces::default();
-    namespaces.add_mounts();
-    for holding in census.holdings() {
-        if let Some(netns) = netns_of(holding.process.pid) {
-            namespaces.add_process(netns, holding.process.pid);
-        }
-    }
+    let namespaces = known(census);
     let mut found = Vec::new();
     let mut gaps = Vec::new();
     for inode in wanted.iter().copied().take(MOST) {
@@ -41,6 +35,25 @@ pub fn ports(census: &Census) -> (Vec<NamespacePorts>, Vec<String>) {
         ));
     }
     (found, gaps)
+}
+
+/// The namespace with this inode number, if a mount or a process of the census leads there.
+///
+/// # Errors
+/// When none does, or it cannot be opened.
+pub fn open(census: &Census, inode: u32) -> Result<NetnsHandle, NetnsError> {
+    known(census).open(inode)
+}
+
+fn known(census: &Census) -> Namespaces {
+    let mut namespaces = Namespaces::default();
+    namespaces.add_mounts();
+    for holding in census.holdings() {
+        if let Some(netns) = netns_of(holding.process.pid) {
+            namespaces.add_process(netns, holding.process.pid);
+        }
+    }
+    namespaces
 }
 
 fn netns_of(pid: u32) -> Option<u32> {

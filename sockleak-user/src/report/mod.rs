@@ -8,6 +8,7 @@ mod failure;
 pub mod history;
 mod leak;
 mod loss;
+pub mod order;
 mod orphans;
 mod ports;
 mod probes;
@@ -32,7 +33,7 @@ pub use loss::{Loss, SelfCost};
 pub use orphans::{OrphanPeer, OrphansReport};
 pub use ports::{
     AddressReport, BlockerReport, DestinationReport, DrainReport, ElsewhereReport, OccupancyReport,
-    OutsideHolderReport, OutsideReport, PortHolderReport, TowardsReport,
+    OutsideHolderReport, OutsideReport, PortHolderReport, PortMap, PortPiece, TowardsReport,
 };
 pub use probes::{HookReport, ProbesReport, ProblemReport};
 pub use read::{Head, NotAReport};

@@ -83,12 +83,40 @@ pub struct OccupancyReport {
     pub destinations_omitted: u64,
     /// Room towards the destination that was asked for.
     pub to: Option<TowardsReport>,
+    /// The range in pieces of equal size: what is where.
+    pub map: PortMap,
     /// What the figures leave open.
     pub limits: Vec<String>,
     /// What it comes to.
     pub conclusion: String,
     /// How long the look took, seconds.
     pub took_s: f64,
+}
+
+/// The range in pieces of equal size, from its first port on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PortMap {
+    /// Ports of a piece; the last one may have fewer.
+    pub step: u16,
+    /// Pieces that are not entirely free, in order.
+    pub pieces: Vec<PortPiece>,
+}
+
+/// A piece of the range. What is missing to its size is free.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PortPiece {
+    /// Its first port.
+    pub first: u16,
+    /// Ports that are reserved.
+    pub reserved: u16,
+    /// Ports that count as bound.
+    pub bound: u16,
+    /// Ports that only connections have.
+    pub connected: u16,
+    /// Ports that only TIME_WAIT has.
+    pub time_wait: u16,
+    /// The process that holds most of them; `None` when none is known to hold any.
+    pub pid: Option<u32>,
 }
 
 /// Ports of the range that one process holds.

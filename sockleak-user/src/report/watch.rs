@@ -66,6 +66,12 @@ pub struct IntervalReport {
     pub failed_unlisted: u64,
     /// Orphans of the host; `None` when there are few.
     pub orphans: Option<Box<OrphansReport>>,
+    /// Port use per namespace, as of the inventory: those with the smallest share left first.
+    #[serde(default)]
+    pub ports: Vec<PortsReport>,
+    /// Namespaces left out by `--top`.
+    #[serde(default)]
+    pub ports_omitted: u64,
     /// Losses since attach.
     pub loss: Loss,
     /// Own cost since start.

@@ -246,6 +246,7 @@ fn interval_and_end_add_up() {
     });
     let line = |tracker: &Tracker, top| {
         let input = IntervalInput {
+            namespaces: &[],
             calls: all_calls(),
             infos: &infos,
             boot_unix_ns: 0,
@@ -357,6 +358,7 @@ fn the_age_of_sockets_without_birth_is_since_first_found() {
         watched.inventory(at_s, (0..3).map(|n| socket(n, process(1), Unbound)));
     }
     let input = IntervalInput {
+        namespaces: &[],
         calls: all_calls(),
         infos: &watched.infos,
         boot_unix_ns: 0,

@@ -74,6 +74,7 @@ fn watched() -> Watched {
 
 fn interval_of(watched: &Watched, calls: CallsInput<'_>) -> IntervalReport {
     let input = IntervalInput {
+        namespaces: &[],
         infos: &watched.infos,
         boot_unix_ns: 0,
         selection: Selection::default(),

@@ -327,3 +327,69 @@ fn other_namespaces_are_counted_and_not_mixed_in() {
         .collect();
     assert_eq!(rows, [(7, 2), (8, 1)]);
 }
+
+/// Of 2,048 ports, pieces of 4: what is in each, and whose most of it is.
+#[test]
+fn the_map_has_every_port_in_its_piece() {
+    let mut space = Space::new((40_000, 42_047));
+    space.hold(7, Bound, 40_000, Some(true));
+    space.hold(7, Bound, 40_001, Some(true));
+    space.hold(8, Established, 40_002, Some(false));
+    space.wait(40_003, 1_000);
+    space.hold(8, Established, 40_004, Some(false));
+    space.hold(0, Established, 42_047, None);
+    // Outside of the range.
+    space.hold(9, Listen, 80, Some(true));
+    let report = space.report(false);
+    assert_eq!(report.map.step, 4);
+    let pieces: Vec<_> = (report.map.pieces.iter())
+        .map(|piece| {
+            let counts = [
+                piece.reserved,
+                piece.bound,
+                piece.connected,
+                piece.time_wait,
+            ];
+            (piece.first, counts, piece.pid)
+        })
+        .collect();
+    assert_eq!(
+        pieces,
+        [
+            (40_000, [0, 2, 1, 1], Some(7)),
+            (40_004, [0, 0, 1, 0], Some(8)),
+            (42_044, [0, 0, 1, 0], None),
+        ]
+    );
+}
+
+#[test]
+fn the_map_adds_up_for_any_range() {
+    for (low, high) in [
+        (0, u16::MAX),
+        (1, 1),
+        (65_535, 65_535),
+        (32_768, 60_999),
+        (9, 3),
+    ] {
+        let mut space = Space::new((low, high));
+        let ports = (low..=high).step_by(3);
+        for port in ports.filter(|port| *port != 0) {
+            space.hold(7, Bound, port, Some(true));
+        }
+        let report = space.report(false);
+        let bound: u64 = (report.map.pieces.iter())
+            .map(|piece| u64::from(piece.bound))
+            .sum();
+        assert_eq!(bound, report.bound, "{low}-{high}");
+        assert!(report.map.pieces.len() <= 512);
+        let is_on_a_step = |first: u16| (first - low).is_multiple_of(report.map.step);
+        assert!(
+            report
+                .map
+                .pieces
+                .iter()
+                .all(|piece| is_on_a_step(piece.first))
+        );
+    }
+}

@@ -3,6 +3,7 @@
 //! What is read, and in which order, is in `observe`; what it comes to, in `judge`.
 
 mod judge;
+mod look;
 mod observe;
 mod reading;
 
@@ -66,6 +67,9 @@ pub struct Session {
     tracker: Tracker,
     processes: Processes,
     cadence: Cadence,
+    /// Of looks at ports that were asked for.
+    looks: Cadence,
+    looked_at: Option<u32>,
     events: Option<EventReader>,
     undecodable: u64,
     inventory_gaps: Vec<String>,
@@ -160,6 +164,8 @@ impl Session {
             tracker: Tracker::new(config, baseline),
             processes: Processes::new(NAMES, REFRESH),
             cadence: Cadence::default(),
+            looks: Cadence::default(),
+            looked_at: None,
             events,
             undecodable: 0,
             inventory_gaps: Vec::new(),
@@ -205,6 +211,7 @@ impl Session {
             |id: &SearchId, info: &ProcessInfo| calls::passes(&settings.filter, id, info);
         let calls = self.shortage.input(&infos, &keep_call);
         let input = IntervalInput {
+            namespaces: &self.ports,
             infos: &infos,
             boot_unix_ns: self.boot_unix_ns,
             selection: Selection {

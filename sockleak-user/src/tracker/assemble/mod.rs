@@ -3,6 +3,7 @@
 mod calls;
 pub(super) mod conclusion;
 mod occupancy;
+mod port_map;
 mod ports;
 mod pressure;
 mod watch;

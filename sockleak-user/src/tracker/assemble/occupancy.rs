@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 
 use super::Selection;
-use super::conclusion;
+use super::{conclusion, port_map};
 use crate::model::{ProcessId, ProcessInfo};
 use crate::report::{
     AddressReport, BlockerReport, DestinationReport, DrainReport, ElsewhereReport, OccupancyReport,
@@ -123,6 +123,7 @@ pub fn port_use(input: &OccupancyInput<'_>) -> OccupancyReport {
         destinations: destinations.iter().map(destination).collect(),
         destinations_omitted,
         to,
+        map: port_map::map(all),
         limits: Vec::new(),
         conclusion: String::new(),
         took_s: input.took_ns as f64 / 1e9,

@@ -6,8 +6,8 @@ use super::calls::{self, CallsInput};
 use super::{Selection, held, port_reports, sockstat_report};
 use crate::model::{Counters, NamespacePorts, ProcessId, ProcessInfo, SocketClass};
 use crate::report::{
-    EndReport, IntervalProcess, IntervalReport, Leak, LeakClass, Loss, OrphansReport,
-    PressureReport, SelfCost,
+    EndReport, IntervalProcess, IntervalReport, Leak, LeakClass, Loss, OrphansReport, PortsReport,
+    PressureReport, SelfCost, order,
 };
 use crate::tracker::accounts::{Account, Activity};
 use crate::tracker::census::Holding;
@@ -25,6 +25,8 @@ pub struct IntervalInput<'a> {
     pub boot_unix_ns: u64,
     /// Which processes to show.
     pub selection: Selection<'a>,
+    /// Port settings of the network namespaces.
+    pub namespaces: &'a [NamespacePorts],
     /// What to say about connect(), bind() and listen().
     pub calls: CallsInput<'a>,
     /// Orphans, when there are many.
@@ -56,6 +58,7 @@ pub fn interval(tracker: &Tracker, input: IntervalInput<'_>) -> IntervalReport {
     }
     let visible = tracker.calls().visible();
     let (counted, before) = tracker.calls().counters();
+    let (ports, ports_omitted) = namespaces(tracker, input.namespaces, shown);
     IntervalReport {
         interval_s: tracker.interval_ns as f64 / 1e9,
         sockstat: sockstat_report(&now.sockstat),
@@ -76,9 +79,32 @@ pub fn interval(tracker: &Tracker, input: IntervalInput<'_>) -> IntervalReport {
         failed: calls::failed(visible, counted, before),
         failed_unlisted: tracker.calls().newly_unlisted(),
         orphans: input.orphans,
+        ports,
+        ports_omitted,
         loss: input.loss,
         self_cost: input.self_cost,
     }
+}
+
+/// Namespaces by what is left of their ranges, the smallest share first.
+fn namespaces(
+    tracker: &Tracker,
+    settings: &[NamespacePorts],
+    shown: usize,
+) -> (Vec<PortsReport>, u64) {
+    let Some(inventory) = tracker.inventory() else {
+        return (Vec::new(), 0);
+    };
+    let ports = port_reports(&inventory.census, settings);
+    let left = |ports: &PortsReport| match (ports.range, ports.size) {
+        (Some(_), size @ 1..) => ports.free as f64 / size as f64,
+        _ => 1.0,
+    };
+    let least_left = order::order(ports.iter().map(|ports| order::key(left(ports))));
+    let mut ports = order::arrange(ports, &least_left);
+    let omitted = ports.len().saturating_sub(shown);
+    ports.truncate(shown);
+    (ports, omitted as u64)
 }
 
 /// The parts of an [`EndReport`] that the tracker does not have.
