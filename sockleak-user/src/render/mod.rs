@@ -8,7 +8,7 @@ pub mod folded;
 pub(crate) mod histories;
 pub mod html;
 mod json;
-mod page;
+pub(crate) mod page;
 pub mod plain;
 #[cfg(test)]
 mod tests;

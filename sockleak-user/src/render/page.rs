@@ -35,10 +35,14 @@ impl Style {
     }
 }
 
+/// A line as pieces that stand out in different ways.
+pub type Line = Vec<(Style, String)>;
+
 /// Lines collected for one report.
 #[derive(Debug)]
 pub struct Page {
-    text: String,
+    lines: Vec<Line>,
+    current: Line,
     color: bool,
     width: usize,
 }
@@ -47,7 +51,8 @@ impl Page {
     /// An empty page that is `width` columns wide.
     pub fn new(width: usize, color: bool) -> Self {
         Self {
-            text: String::new(),
+            lines: Vec::new(),
+            current: Line::new(),
             color,
             width,
         }
@@ -56,20 +61,16 @@ impl Page {
     /// Adds text to the current line. Nothing harmful passes, not even a line break; no-break
     /// spaces become ordinary ones, so that grep finds what is seen.
     pub fn put(&mut self, style: Style, text: &str) -> &mut Self {
-        let sgr = style.sgr().filter(|_| self.color && !text.is_empty());
-        if let Some(parameters) = sgr {
-            self.text.extend(["\x1b[", parameters, "m"]);
-        }
-        self.text.push_str(&defused(text).replace('\u{a0}', " "));
-        if sgr.is_some() {
-            self.text.push_str("\x1b[0m");
+        if !text.is_empty() {
+            let text = defused(text).replace('\u{a0}', " ");
+            self.current.push((style, text));
         }
         self
     }
 
     /// Ends the current line.
     pub fn end_line(&mut self) {
-        self.text.push('\n');
+        self.lines.push(std::mem::take(&mut self.current));
     }
 
     /// A line of its own.
@@ -79,7 +80,7 @@ impl Page {
 
     /// An empty line, unless the page is empty.
     pub fn gap(&mut self) {
-        if !self.text.is_empty() {
+        if !self.lines.is_empty() || !self.current.is_empty() {
             self.end_line();
         }
     }
@@ -113,13 +114,38 @@ impl Page {
 
     /// Writes everything.
     pub fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
-        out.write_all(self.text.as_bytes())?;
+        out.write_all(self.text().as_bytes())?;
         out.flush()
     }
 
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (n, line) in self.lines.iter().chain([&self.current]).enumerate() {
+            if n > 0 {
+                text.push('\n');
+            }
+            for (style, piece) in line {
+                match style.sgr().filter(|_| self.color) {
+                    Some(parameters) => {
+                        text.extend(["\x1b[", parameters, "m", piece, "\x1b[0m"]);
+                    }
+                    None => text.push_str(piece),
+                }
+            }
+        }
+        text
+    }
+
+    /// The lines, for a screen that has its own way to make text stand out.
+    pub fn into_lines(mut self) -> Vec<Line> {
+        if !self.current.is_empty() {
+            self.end_line();
+        }
+        self.lines
+    }
+
     fn spaces(&mut self, n: usize) -> &mut Self {
-        self.text.extend(std::iter::repeat_n(' ', n));
-        self
+        self.put(Style::Normal, &" ".repeat(n))
     }
 
     /// Words from column `at` on; further lines begin at `hang`.
@@ -147,10 +173,6 @@ impl Page {
 mod tests {
     use super::*;
 
-    fn text(page: &Page) -> &str {
-        &page.text
-    }
-
     #[test]
     fn wraps_behind_the_label() {
         let mut page = Page::new(20, false);
@@ -163,7 +185,7 @@ mod tests {
             "a-word-longer-than-a-line b",
         );
         assert_eq!(
-            text(&page),
+            page.text(),
             "  why one two three\n      four five\n  held by a-word-longer-than-a-line\n      b\n"
         );
     }
@@ -173,9 +195,9 @@ mod tests {
         let mut page = Page::new(80, true);
         page.line(Style::Bad, "x\x1b[2Jy");
         page.line(Style::Normal, "z");
-        assert_eq!(text(&page), "\x1b[1;31mx\\x1b[2Jy\x1b[0m\nz\n");
+        assert_eq!(page.text(), "\x1b[1;31mx\\x1b[2Jy\x1b[0m\nz\n");
         let mut page = Page::new(80, false);
         page.line(Style::Bad, "x\ny");
-        assert_eq!(text(&page), "x\\x0ay\n");
+        assert_eq!(page.text(), "x\\x0ay\n");
     }
 }

@@ -64,7 +64,8 @@ pub fn put_processes(page: &mut Page, processes: &[IntervalProcess]) {
         .filter(|held| held.total > 0);
     if holders.clone().next().is_some() {
         page.end_line();
-        processes::put_classes(page, holders);
+        let holders: Vec<_> = holders.collect();
+        processes::put_classes(page, &holders);
     }
 }
 

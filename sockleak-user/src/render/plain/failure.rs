@@ -13,6 +13,7 @@ const SHOWN: usize = 10;
 const INDENT: usize = 6;
 const TEXT: usize = 14;
 
+#[inline(never)]
 pub fn put(page: &mut Page, failure: &FailureReport) {
     page.put(Style::Bad, "FAIL")
         .put(Style::Normal, "  ")

@@ -45,7 +45,8 @@ pub fn put(page: &mut Page, time: &str, interval: &IntervalReport) {
         let text = format!("and {} more {noun}", count(interval.processes_omitted));
         page.line(Style::Faint, &text);
     }
-    search::put_table(page, interval.searches.as_deref().unwrap_or_default());
+    let searches: Vec<_> = interval.searches.iter().flatten().collect();
+    search::put_table(page, &searches);
     if interval.searches_omitted > 0 {
         let text = format!(
             "and {}",

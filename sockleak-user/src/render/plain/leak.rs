@@ -11,6 +11,7 @@ const TEXT: usize = 14;
 const STACKS: usize = 3;
 const FRAMES: usize = 12;
 
+#[inline(never)]
 pub fn put(page: &mut Page, leak: &Leak) {
     let name = process(&leak.comm, leak.pid);
     page.put(Style::Bad, "LEAK")

@@ -3,22 +3,24 @@
 mod diagnosis;
 mod end;
 mod event;
-pub(super) mod failure;
+pub(crate) mod failure;
+pub(crate) mod histogram;
 mod history;
 mod interval;
-pub(super) mod leak;
-pub(super) mod loss;
-mod occupancy;
+pub(crate) mod leak;
+pub(crate) mod loss;
+pub(crate) mod occupancy;
 pub mod orphans;
-mod ports;
-pub(super) mod pressure;
+pub(crate) mod ports;
+pub(crate) mod pressure;
 mod probes;
-mod processes;
+pub(crate) mod processes;
 mod recording;
 mod run;
-pub(super) mod search;
+pub(crate) mod search;
 pub(super) mod snapshot;
 mod start;
+pub(crate) mod subject;
 
 use std::io::{self, Write};
 
@@ -51,37 +53,42 @@ impl Default for Plain {
 
 impl Renderer for Plain {
     fn render(&self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
-        let mut page = Page::new(self.width, self.color);
-        match &report.body {
-            Body::Snapshot(body) => snapshot::put(&mut page, body),
-            Body::Ports(body) => occupancy::put(&mut page, body),
-            Body::Diagnosis(body) => diagnosis::put(&mut page, body),
-            Body::Probes(body) => probes::put(&mut page, body),
-            Body::Start(body) => start::put(&mut page, body),
-            Body::Interval(body) => interval::put(&mut page, clock(&report.ts), body),
-            Body::Failure(body) => failure::put(&mut page, body),
-            Body::HotLoop(body) => search::put_hot(&mut page, body),
-            Body::Pressure(body) => pressure::put(&mut page, body),
-            Body::Leak(body) => leak::put(&mut page, body),
-            Body::Run(body) => run::put(&mut page, body),
-            Body::Event(body) => event::put(&mut page, clock(&report.ts), body),
-            Body::End(body) => end::put(&mut page, body),
-            Body::Recording(body) => recording::put(&mut page, &report.ts, body),
-            Body::Gap(body) => recording::put_gap(&mut page, &report.ts, body),
-            Body::Cut(body) => recording::put_cut(&mut page, &report.ts, body),
-        }
-        page.write_to(out)
+        page(report, self.width, self.color).write_to(out)
     }
 }
 
+/// A report as lines.
+pub(crate) fn page(report: &Report, width: usize, color: bool) -> Page {
+    let mut page = Page::new(width, color);
+    match &report.body {
+        Body::Snapshot(body) => snapshot::put(&mut page, body),
+        Body::Ports(body) => occupancy::put(&mut page, body),
+        Body::Diagnosis(body) => diagnosis::put(&mut page, body),
+        Body::Probes(body) => probes::put(&mut page, body),
+        Body::Start(body) => start::put(&mut page, body),
+        Body::Interval(body) => interval::put(&mut page, clock(&report.ts), body),
+        Body::Failure(body) => failure::put(&mut page, body),
+        Body::HotLoop(body) => search::put_hot(&mut page, body),
+        Body::Pressure(body) => pressure::put(&mut page, body),
+        Body::Leak(body) => leak::put(&mut page, body),
+        Body::Run(body) => run::put(&mut page, body),
+        Body::Event(body) => event::put(&mut page, clock(&report.ts), body),
+        Body::End(body) => end::put(&mut page, body),
+        Body::Recording(body) => recording::put(&mut page, &report.ts, body),
+        Body::Gap(body) => recording::put_gap(&mut page, &report.ts, body),
+        Body::Cut(body) => recording::put_cut(&mut page, &report.ts, body),
+    }
+    page
+}
+
 /// The time of day in an RFC 3339 time, in UTC like all of it.
-pub(super) fn clock(ts: &str) -> &str {
+pub(crate) fn clock(ts: &str) -> &str {
     let time = ts.split_once('T').map_or(ts, |(_, time)| time);
     time.trim_end_matches('Z')
 }
 
 /// `java[4684]`, not broken at the end of a line
-pub(super) fn process(comm: &str, pid: u32) -> String {
+pub(crate) fn process(comm: &str, pid: u32) -> String {
     let comm = if comm.is_empty() { "?" } else { comm };
     format!("{}[{pid}]", comm.replace(' ', "\u{a0}"))
 }

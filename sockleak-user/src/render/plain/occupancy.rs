@@ -11,6 +11,7 @@ const BAR: usize = 68;
 /// Other namespaces that are named.
 const SPACES: usize = 3;
 
+#[inline(never)]
 pub fn put(page: &mut Page, look: &OccupancyReport) {
     let left = look.to.as_ref().map_or(look.free, |to| to.free);
     let style = if left == 0 { Style::Bad } else { Style::Strong };

@@ -11,6 +11,7 @@ const TEXT: usize = 14;
 const SHOWN: usize = 3;
 
 /// Whose they are, towards whom, and what to change.
+#[inline(never)]
 pub fn put(page: &mut Page, orphans: &OrphansReport) {
     let style = if is_near(orphans) {
         Style::Bad

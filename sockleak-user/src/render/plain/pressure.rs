@@ -8,6 +8,7 @@ use crate::report::PressureReport;
 const INDENT: usize = 6;
 const TEXT: usize = 14;
 
+#[inline(never)]
 pub fn put(page: &mut Page, pressure: &PressureReport) {
     let from = pressure
         .src

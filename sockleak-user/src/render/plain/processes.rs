@@ -8,11 +8,9 @@ use crate::report::{IntervalProcess, ProcessReport};
 
 /// Every class. The namespace is shown where there is more than one; below the table, which
 /// processes are in containers.
-pub fn put_classes<'a>(
-    page: &mut Page,
-    processes: impl Iterator<Item = &'a ProcessReport> + Clone,
-) {
-    let mut namespaces = processes.clone().map(|process| process.netns);
+#[inline(never)]
+pub fn put_classes(page: &mut Page, processes: &[&ProcessReport]) {
+    let mut namespaces = processes.iter().map(|process| process.netns);
     let first = namespaces.next();
     let several = namespaces.any(|netns| Some(netns) != first);
 
@@ -33,7 +31,7 @@ pub fn put_classes<'a>(
         heading.push(("NETNS", Align::Right));
     }
     let mut table = Columns::new(&heading);
-    for process in processes.clone() {
+    for process in processes {
         let mut row = vec![
             number(process.pid.into()),
             text(&process.comm),
@@ -53,7 +51,7 @@ pub fn put_classes<'a>(
         table.row(row);
     }
     table.put(page);
-    let contained: Vec<String> = processes.filter_map(whereabouts).collect();
+    let contained: Vec<String> = processes.iter().copied().filter_map(whereabouts).collect();
     let lines = contained.get(..CONTAINED).unwrap_or(&contained);
     page.labelled_list(0, "inside", TEXT, lines);
     if contained.len() > lines.len() {

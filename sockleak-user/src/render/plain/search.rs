@@ -13,7 +13,8 @@ const TEXT: usize = 14;
 
 /// One row per process, call and destination. `<` marks times that are upper bounds, `>` a
 /// share of a core that is a lower bound.
-pub fn put_table(page: &mut Page, searches: &[SearchReport]) {
+#[inline(never)]
+pub fn put_table(page: &mut Page, searches: &[&SearchReport]) {
     if searches.is_empty() {
         return;
     }
@@ -62,7 +63,70 @@ pub fn put_table(page: &mut Page, searches: &[SearchReport]) {
     table.put(page);
 }
 
+/// The figures of one line, in words.
+pub fn put_figures(page: &mut Page, search: &SearchReport) {
+    let towards = search
+        .dst
+        .as_ref()
+        .map_or(String::new(), |dst| format!(" to {dst}"));
+    let failed = match search.failed {
+        0 => String::new(),
+        failed => format!(", {} of them failed", count(failed)),
+    };
+    page.put(Style::Strong, &process(&search.comm, search.pid))
+        .put(
+            Style::Normal,
+            &format!(
+                "  {}(){towards}: {}{failed}",
+                search.op.name(),
+                counted(search.calls, "call")
+            ),
+        )
+        .end_line();
+    let times = [
+        ("half", search.p50_ns, ""),
+        ("99 of 100", search.p99_ns, ""),
+        (
+            "the longest",
+            search.max_ns,
+            if search.max_is_upper_bound {
+                "at most "
+            } else {
+                ""
+            },
+        ),
+    ];
+    let times: Vec<String> = times
+        .into_iter()
+        .filter_map(|(which, ns, bound)| Some(format!("{which} {bound}{}", latency(ns?))))
+        .collect();
+    if !times.is_empty() {
+        let bound = if search.latency_is_upper_bound {
+            "; upper bounds, with more than the search in them"
+        } else {
+            ""
+        };
+        let text = format!("{}{bound}", times.join(", "));
+        page.labelled(0, "took", LABEL, Style::Normal, &text);
+    }
+    if let Some(average) = search.candidates_avg {
+        let most = search
+            .candidates_max
+            .map_or(String::new(), |most| format!(", at most {}", count(most)));
+        let text = format!("{average:.0} ports a call on average{most}");
+        page.labelled(0, "examined", LABEL, Style::Normal, &text);
+    }
+    let text = format!(
+        "{:.0}\u{a0}% of the calls came to the second parity; {} went to TIME_WAIT; netns {}",
+        search.second_parity * 100.0,
+        counted(search.time_waits, "connection"),
+        search.netns
+    );
+    page.labelled(0, "walk", LABEL, Style::Normal, &text);
+}
+
 /// A hot loop: who, what it costs, what it means and what to change.
+#[inline(never)]
 pub fn put_hot(page: &mut Page, hot: &HotLoop) {
     let search = &hot.search;
     let towards = search
@@ -138,7 +202,7 @@ pub fn put_found(page: &mut Page, hot_loops: &[HotLoop]) {
     }
     if !hot_loops.is_empty() {
         page.end_line();
-        let rows: Vec<_> = hot_loops.iter().map(|hot| hot.search.clone()).collect();
+        let rows: Vec<_> = hot_loops.iter().map(|hot| &hot.search).collect();
         put_table(page, &rows);
     }
 }

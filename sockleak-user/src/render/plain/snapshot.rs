@@ -47,7 +47,8 @@ pub fn put(page: &mut Page, look: &SnapshotReport) {
         page.line(Style::Normal, text);
     } else {
         page.gap();
-        processes::put_classes(page, look.processes.iter());
+        let processes: Vec<_> = look.processes.iter().collect();
+        processes::put_classes(page, &processes);
     }
     ports::put(page, &look.ports);
     if let Some(sockets) = &look.sockets {
