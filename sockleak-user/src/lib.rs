@@ -21,3 +21,4 @@ pub mod report;
 pub mod sanitize;
 pub mod source;
 pub mod tracker;
+pub mod tui;

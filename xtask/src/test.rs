@@ -153,8 +153,8 @@ pub fn run(root: &Path, options: &Options) -> Result<ExitCode> {
 
 /// `cargo test` for the workspace, then the tests that a plain `cargo test` ignores.
 fn cargo_tests(root: &Path, report: &mut Report) {
-    let path = tools_path().unwrap_or_else(|error| {
-        report.not_run(format!("comparisons with bpftool: {error:#}"));
+    let path = tools_path(report).unwrap_or_else(|error| {
+        report.not_run(format!("tests that call other programs: {error:#}"));
         None
     });
     let mut run = |args: &[&str]| -> u64 {
@@ -176,17 +176,31 @@ fn cargo_tests(root: &Path, report: &mut Report) {
     }
 }
 
-/// `$PATH` with what the tests compare us with, where the machine lacks it.
-fn tools_path() -> Result<Option<std::ffi::OsString>> {
-    if cmd::which("bpftool").is_some() {
+/// Programs that tests call, with their Debian packages and what is not tested without them.
+const TOOLS: [(&str, &str, &str); 2] = [
+    ("bpftool", "usr/sbin/bpftool", "comparisons with bpftool"),
+    ("tmux", "usr/bin/tmux", "watch on a terminal"),
+];
+
+/// `$PATH` with the programs that tests call, where the machine lacks them.
+fn tools_path(report: &mut Report) -> Result<Option<std::ffi::OsString>> {
+    let mut dirs = Vec::new();
+    for (name, program, what) in TOOLS {
+        if cmd::which(name).is_some() {
+            continue;
+        }
+        let bundle = Bundle::provide(name, &[&["bookworm"], &["trixie"]]);
+        match bundle.and_then(|bundle| bundle.path_entry(program)) {
+            Ok(dir) => dirs.push(dir),
+            Err(error) => report.not_run(format!("{what}: {error:#}")),
+        }
+    }
+    if dirs.is_empty() {
         return Ok(None);
     }
-    let dir = Bundle::provide("bpftool", &[&["bookworm"], &["trixie"]])?
-        .path_entry("usr/sbin/bpftool")?;
     let path = std::env::var_os("PATH").unwrap_or_default();
-    Ok(Some(std::env::join_paths(
-        std::iter::once(dir).chain(std::env::split_paths(&path)),
-    )?))
+    dirs.extend(std::env::split_paths(&path));
+    Ok(Some(std::env::join_paths(dirs)?))
 }
 
 /// Runs `cargo test`, passing its output on and counting what it says; returns how many tests it ignored.

@@ -187,7 +187,7 @@ pub struct WatchArgs {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub record: Option<PathBuf>,
 
-    /// Plain tables.
+    /// Plain tables, also on a terminal.
     #[arg(long, conflicts_with = "json", help_heading = "Output")]
     pub plain: bool,
 

@@ -16,6 +16,7 @@ use super::printer::Format;
 use crate::model::Family;
 use crate::probe::{Backend, Choice, Stacks};
 use crate::sanitize::printable;
+use crate::tui;
 
 pub use crate::model::{Filter, Subject};
 
@@ -44,6 +45,8 @@ pub struct WatchConfig {
     pub record: Option<PathBuf>,
     /// How to print.
     pub format: Format,
+    /// Show it on a screen of its own instead; `format` is that of the last reports then.
+    pub screen: Option<tui::Options>,
 }
 
 impl WatchConfig {
@@ -64,6 +67,7 @@ impl WatchConfig {
             max_sockets: args.max_sockets,
             record: args.record.clone(),
             format: format(&args.output),
+            screen: screen(args),
         })
     }
 }
@@ -214,6 +218,35 @@ pub fn stacks(args: StacksArg) -> Stacks {
     }
 }
 
+/// Whether `watch` has a screen of its own: on a terminal that can be drawn on, read from and
+/// written to, unless something else is asked for.
+fn screen(args: &WatchArgs) -> Option<tui::Options> {
+    let terminals = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let term = env::var_os("TERM").filter(|term| !term.is_empty());
+    let can_draw = term.is_some_and(|term| term != "dumb");
+    if args.plain || args.output.json || !terminals || !can_draw {
+        return None;
+    }
+    let Format::Plain { color } = format(&args.output) else {
+        return None;
+    };
+    // As the C library looks for the character set (setlocale(3)).
+    let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = set("LC_ALL")
+        .or_else(|| set("LC_CTYPE"))
+        .or_else(|| set("LANG"));
+    Some(tui::Options {
+        color,
+        unicode: locale.is_some_and(|name| is_unicode(&name)),
+    })
+}
+
+/// `en_GB.UTF-8`, `C.utf8`
+fn is_unicode(locale: &str) -> bool {
+    let name = locale.to_ascii_lowercase();
+    name.ends_with("utf-8") || name.ends_with("utf8")
+}
+
 /// Form of the output, from the flags, the environment and what standard output is.
 pub fn format(args: &OutputArgs) -> Format {
     format_for(args, io::stdout().is_terminal())
@@ -322,6 +355,16 @@ mod tests {
         assert!(!color(ColorArg::Auto, false, false));
         assert!(color(ColorArg::Always, true, false));
         assert!(!color(ColorArg::Never, false, true));
+    }
+
+    #[test]
+    fn locales_say_their_character_set() {
+        for name in ["C.utf8", "en_GB.UTF-8", "de_DE.utf-8"] {
+            assert!(is_unicode(name), "{name}");
+        }
+        for name in ["C", "POSIX", "en_US", "de_DE.ISO-8859-1"] {
+            assert!(!is_unicode(name), "{name}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What `watch` says goes to standard output and, with `--record`, into a file.
 
 use std::{
-    fs, io,
+    fs, future,
+    io::{self, IsTerminal as _},
     path::{Path, PathBuf},
 };
 
@@ -10,6 +11,7 @@ use rustix::system::uname;
 
 use super::{
     exit::Failure,
+    logging,
     printer::{Format, Printer},
 };
 use crate::{
@@ -18,11 +20,14 @@ use crate::{
     report::{Body, GapReport, RecordingReport, Report},
     sanitize::printable,
     source::recording::{FORMAT, Lost, Recorder},
+    tui::{self, Ask, Screen},
 };
 
 /// Where reports go.
 pub struct Output {
     printer: Printer,
+    /// Shows them instead of the printer, while it is there.
+    screen: Option<Screen>,
     recording: Option<(Recorder, PathBuf)>,
 }
 
@@ -36,15 +41,57 @@ impl Output {
             Some(path) => Some((create(path)?, path.to_owned())),
             None => None,
         };
-        Ok(Self { printer, recording })
+        Ok(Self {
+            printer,
+            screen: None,
+            recording,
+        })
+    }
+
+    /// From here on, reports are shown on a screen of its own.
+    ///
+    /// # Errors
+    /// When the terminal cannot be taken over.
+    pub fn open_screen(&mut self, options: tui::Options) -> Result<()> {
+        let screen = Screen::start(options)?;
+        if io::stderr().is_terminal() {
+            let mailbox = screen.mailbox();
+            logging::divert(Box::new(move |line| mailbox.say(line.to_owned())));
+        }
+        self.screen = Some(screen);
+        Ok(())
+    }
+
+    /// Gives the terminal back: reports are printed again.
+    ///
+    /// # Errors
+    /// [`Failure::ReaderGone`] when it is not there any more; when the screen has failed.
+    pub fn close_screen(&mut self) -> Result<()> {
+        let Some(screen) = self.screen.take() else {
+            return Ok(());
+        };
+        let is_there = screen.close();
+        logging::restore();
+        match is_there? {
+            true => Ok(()),
+            false => Err(Failure::ReaderGone.into()),
+        }
+    }
+
+    /// What the user wants of the watch; never, without a screen.
+    pub async fn asked(&mut self) -> Ask {
+        match &mut self.screen {
+            Some(screen) => screen.asked().await,
+            None => future::pending().await,
+        }
     }
 
     /// Records and prints.
     ///
     /// # Errors
     /// Those of the printer. What cannot be recorded is counted.
-    pub fn emit(&mut self, report: &Report) -> Result<()> {
-        self.record(report);
+    pub fn emit(&mut self, report: Report) -> Result<()> {
+        self.record(&report);
         self.print(report)
     }
 
@@ -59,14 +106,23 @@ impl Output {
     ///
     /// # Errors
     /// Those of the printer.
-    pub fn print(&mut self, report: &Report) -> Result<()> {
-        self.printer.print(report)
+    pub fn print(&mut self, report: Report) -> Result<()> {
+        match &mut self.screen {
+            Some(screen) => {
+                screen.show(report);
+                Ok(())
+            }
+            None => self.printer.print(&report),
+        }
     }
 
     /// An interval has all its lines.
     pub fn interval_is_over(&mut self) {
         if let Some((recorder, _)) = &mut self.recording {
             recorder.mark();
+        }
+        if let Some(screen) = &mut self.screen {
+            screen.interval_is_over();
         }
     }
 

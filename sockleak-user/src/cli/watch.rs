@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     args::WatchArgs,
     config::WatchConfig,
+    exit::reader_is_gone,
     output::Output,
     prepare::{explain, prepare},
     printer::{Format, Printer},
@@ -24,6 +25,7 @@ use crate::{
     report::{Body, EventReport, HotLoop, Report, SearchOutcome, errno_name},
     source::ring::RECORD,
     tracker::VisibleCalls,
+    tui::Ask,
 };
 
 /// Runs the subcommand.
@@ -36,7 +38,11 @@ pub fn run(args: &WatchArgs) -> Result<()> {
     let settings = Settings {
         filter: config.filter.clone(),
         older: config.older,
-        top: (config.top != usize::MAX).then_some(config.top),
+        top: match config.screen {
+            // It can be scrolled.
+            Some(_) => Some(config.top.max(ROWS)),
+            None => (config.top != usize::MAX).then_some(config.top),
+        },
         stacks: config.stacks,
         events: config.events,
         max_sockets: config.max_sockets,
@@ -48,7 +54,7 @@ pub fn run(args: &WatchArgs) -> Result<()> {
         .context("starting the event loop")?;
     runtime.block_on(async {
         // Before anything is attached, so that no signal can end the process half way.
-        let stop = Stop::new()?;
+        let stop = Stop::new(config.screen.is_some())?;
         let now = listen(SignalKind::user_defined1())?;
         // A file that may grow no further (RLIMIT_FSIZE) is an error of the write, not our end.
         let _too_large = listen(SignalKind::from_raw(libc::SIGXFSZ))?;
@@ -61,24 +67,38 @@ pub fn run(args: &WatchArgs) -> Result<()> {
                 return Err(explain(&facts, error));
             }
         };
-        output.emit(&Report::new(timestamp(), Body::Start(start)))?;
+        if let Some(options) = config.screen {
+            output.open_screen(options)?;
+        }
+        output.emit(Report::new(timestamp(), Body::Start(start)))?;
         let result = follow(session, events, &config, stop, now, &mut output).await;
-        output.finish(config.format)?;
+        // An error leaves the terminal as it was, too.
+        let result = output.close_screen().and(result);
+        // Nobody is there to be told about the recording.
+        let is_gone = result.as_ref().is_err_and(reader_is_gone);
+        let format = if is_gone { Format::Json } else { config.format };
+        output.finish(format)?;
         result
     })
 }
 
-/// Ctrl-C and SIGTERM.
+/// Rows that a screen can be scrolled through, at least.
+const ROWS: usize = 1_000;
+
+/// Ctrl-C, SIGTERM and, with a screen, the end of the terminal.
 struct Stop {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Option<Signal>,
 }
 
 impl Stop {
-    fn new() -> Result<Self> {
+    fn new(has_screen: bool) -> Result<Self> {
+        let hang_up = has_screen.then(|| listen(SignalKind::hangup()));
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            hang_up: hang_up.transpose()?,
         })
     }
 
@@ -86,7 +106,17 @@ impl Stop {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            () = hung_up(&mut self.hang_up) => {}
         }
+    }
+}
+
+async fn hung_up(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => future::pending().await,
     }
 }
 
@@ -120,6 +150,14 @@ async fn follow(
             Some(batch) = next(&mut events) => {
                 print_events(&batch, config, session.visible(), output)?;
             },
+            ask = output.asked() => match ask {
+                Ask::Quit | Ask::Gone => break,
+                Ask::Refresh => {
+                    session.demand_inventory();
+                    report_interval(&mut session, config, output, &mut explained)?;
+                }
+                Ask::Look(netns) => look_at_ports(&mut session, netns, output)?,
+            },
         }
     }
     let end = session.finish()?;
@@ -131,14 +169,31 @@ async fn follow(
         print_events(&rest, config, session.visible(), output)?;
     }
     output.begin_end();
+    let closed = output.close_screen();
     for leak in &end.leaks {
         let report = Report::new(timestamp(), Body::Leak(leak.clone()));
         output.record(&report);
         if config.format == Format::Json {
-            output.print(&report)?;
+            output.print(report)?;
         }
     }
-    output.emit(&Report::new(timestamp(), Body::End(Box::new(end))))
+    let report = Report::new(timestamp(), Body::End(Box::new(end)));
+    output.record(&report);
+    // A terminal that is gone is no reason to record less.
+    closed?;
+    output.print(report)
+}
+
+/// For the screen only: `watch` records what it sees by itself.
+fn look_at_ports(session: &mut Session, netns: u32, output: &mut Output) -> Result<()> {
+    match session.look_at_ports(netns) {
+        Ok(Some(look)) => {
+            output.print(Report::new(timestamp(), Body::Ports(Box::new(look))))?;
+        }
+        Ok(None) => {}
+        Err(error) => log::warn!("looking at the ports of netns {netns}: {error:#}"),
+    }
+    Ok(())
 }
 
 fn report_interval(
@@ -154,17 +209,17 @@ fn report_interval(
         pressures,
         leaks,
     } = session.sample()?;
-    output.emit(&Report::new(timestamp(), Body::Interval(interval)))?;
-    // Programs get every kind; people the most frequent ones, and the number of all above. The
+    output.emit(Report::new(timestamp(), Body::Interval(interval)))?;
+    // Programs and the screen get every kind; people the most frequent ones, and the number of all above. The
     // recording has what programs get.
-    let for_programs = config.format == Format::Json;
+    let for_programs = config.format == Format::Json || config.screen.is_some();
     let shown = if for_programs { usize::MAX } else { config.top };
     let mut print = |output: &mut Output, mut report: Report| {
         output.record(&report);
         if !for_programs && !explained.first_time(&report.body) {
             Explained::shorten(&mut report.body);
         }
-        output.print(&report)
+        output.print(report)
     };
     for (n, failure) in failures.into_iter().enumerate() {
         let report = Report::new(timestamp(), Body::Failure(failure));
@@ -174,14 +229,19 @@ fn report_interval(
             output.record(&report);
         }
     }
-    for hot in hot_loops.into_iter().take(config.top) {
+    let most = if config.screen.is_some() {
+        usize::MAX
+    } else {
+        config.top
+    };
+    for hot in hot_loops.into_iter().take(most) {
         print(output, Report::new(timestamp(), Body::HotLoop(hot)))?;
     }
-    for pressure in pressures.into_iter().take(config.top) {
+    for pressure in pressures.into_iter().take(most) {
         print(output, Report::new(timestamp(), Body::Pressure(pressure)))?;
     }
-    for leak in leaks.into_iter().take(config.top) {
-        output.emit(&Report::new(timestamp(), Body::Leak(leak)))?;
+    for leak in leaks.into_iter().take(most) {
+        output.emit(Report::new(timestamp(), Body::Leak(leak)))?;
     }
     output.interval_is_over();
     Ok(())
@@ -246,7 +306,7 @@ fn print_events(
     for record in batch.chunks(RECORD) {
         match decode::event(record) {
             Ok(event) if passes(&config.filter, &event) => {
-                output.emit(&Report::new(
+                output.emit(Report::new(
                     timestamp(),
                     Body::Event(report(event, visible)),
                 ))?;
