@@ -61,7 +61,7 @@ pub fn look(
     mut each: impl FnMut(&HeldSocket, bool),
 ) -> Result<Look> {
     let at_ns = clock::monotonic_ns();
-    // Growing as it fills would take a tenth of the time.
+    // So that it does not grow, and move, as it fills.
     let expected = sockstat::read().map_or(0, |sockstat| sockstat.alloc);
     let mut census = Census::expecting(expected);
     // Sockstat counts the whole host, so it is held against the whole host.

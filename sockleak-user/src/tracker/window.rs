@@ -198,7 +198,7 @@ impl Window {
     }
 }
 
-fn per_minute(growth: f64, ns: u64) -> f64 {
+pub(super) fn per_minute(growth: f64, ns: u64) -> f64 {
     if ns == 0 {
         0.0
     } else {

@@ -7,7 +7,7 @@ use super::groups::Group;
 use super::origins::Far;
 use super::provenance::{Fate, Provenance};
 use super::verdict::Judge;
-use super::window::Rise;
+use super::window::{Rise, per_minute};
 use crate::model::ProcessId;
 use crate::report::{After, LeakClass};
 
@@ -86,11 +86,14 @@ pub(super) fn evidence(
     for reason in reasons {
         match reason {
             Reason::Growing(rise) => lines.push(format!(
-                "{} more in {}, higher in {} inventories: {:.0} per minute",
+                "{} more in {}, higher in {} inventories: {}",
                 rise.growth,
                 seconds(rise.lasting_ns),
                 rise.steps,
-                group.window.rate_per_min().unwrap_or_default()
+                pace(
+                    per_minute(rise.growth as f64, rise.lasting_ns),
+                    group.window.rate_per_min().unwrap_or_default()
+                )
             )),
             Reason::Large => {}
             Reason::FdShare {
@@ -370,4 +373,27 @@ fn seconds(ns: u64) -> String {
 
 fn percent(part: u64, of: u64) -> String {
     format!("{:.0} %", part as f64 * 100.0 / of.max(1) as f64)
+}
+/// How fast it grows, by the `median` slope, which sees past bursts; the `mean` says whether there were any.
+fn pace(mean: f64, median: f64) -> String {
+    if mean > 2.0 * median {
+        format!("most of them in bursts, {median:.0} per minute otherwise")
+    } else {
+        format!("{median:.0} per minute")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pace;
+
+    #[test]
+    fn a_pace_does_not_contradict_the_count_beside_it() {
+        assert_eq!(
+            pace(21_737.0, 1122.0),
+            "most of them in bursts, 1122 per minute otherwise"
+        );
+        assert_eq!(pace(70.0, 60.4), "60 per minute");
+        assert_eq!(pace(30.0, 60.0), "60 per minute", "it has begun late");
+    }
 }

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// The kinds of rounds, in the order of the table, with what a round does.
-pub const KINDS: [(&str, &str); 4] = [
-    ("connect", "connect, accept, close both"),
+pub const KINDS: [(&str, &str); 5] = [
+    ("orderly", "connect, accept, close both"),
+    ("connect", "the same, closed by reset"),
     ("socket", "socket, close"),
     ("bind", "bind(0), close"),
     ("refused", "refused connect, close"),
@@ -85,6 +86,8 @@ pub fn parse(text: &str) -> Result<Runs> {
         let run = runs.entry(name.to_owned()).or_default();
         if let Some(error) = value["error"].as_str() {
             run.error = Some(error.to_owned());
+        } else if value.get("programs").is_some() {
+            // For who reads along.
         } else if let Some(kind) = value["kind"].as_str() {
             run.rounds
                 .insert(kind.to_owned(), Round::deserialize(&value)?);

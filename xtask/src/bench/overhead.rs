@@ -46,6 +46,10 @@ pub struct Options {
     /// Write the table to docs/overhead.md.
     #[arg(long)]
     write: bool,
+    /// Let the kernel time every BPF program, and print what the guests print. The clock is part of the
+    /// figures then: good for comparing programs, not for the table.
+    #[arg(long, conflicts_with = "write")]
+    programs: bool,
     /// Print what the guests print.
     #[arg(long)]
     raw: bool,
@@ -151,13 +155,12 @@ fn build(root: &Path) -> Result<Programs> {
 }
 
 fn measure(qemu: &Qemu, kernel: &Kernel, programs: &Programs, options: &Options) -> Result<Runs> {
-    let mut command = vec![
-        "/bin/rounds".to_owned(),
-        format!("--live={}", options.live),
-        // The first run after boot finds cold caches everywhere.
-        "warm".to_owned(),
-        "base".to_owned(),
-    ];
+    let mut command = vec!["/bin/rounds".to_owned(), format!("--live={}", options.live)];
+    if options.programs {
+        command.push("--programs".to_owned());
+    }
+    // The first run after boot finds cold caches everywhere.
+    command.extend(["warm".to_owned(), "base".to_owned()]);
     for backend in BACKENDS {
         if !options.backends.is_empty() && options.backends.iter().all(|wanted| wanted != backend) {
             continue;
@@ -193,7 +196,7 @@ fn measure(qemu: &Qemu, kernel: &Kernel, programs: &Programs, options: &Options)
         |kind, bytes| match kind {
             Kind::Stdout => {
                 text.extend_from_slice(bytes);
-                if options.raw {
+                if options.raw || options.programs {
                     eprint!("{}", String::from_utf8_lossy(bytes));
                 }
             }

@@ -15,6 +15,8 @@ use crate::{
 const WARM_UP: usize = 1000;
 /// Rounds that count.
 const ROUNDS: usize = 1001;
+/// Rounds of one measurement.
+pub const ALL_ROUNDS: usize = WARM_UP + ROUNDS;
 /// After the last round, for the agent to do what it still has to do about them.
 const PAUSE: Duration = Duration::from_millis(100);
 
