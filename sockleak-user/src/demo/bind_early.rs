@@ -8,7 +8,7 @@ use anyhow::bail;
 
 use super::actor::{DemoError, Launcher};
 use super::closed_leak::SPARE_DESCRIPTORS;
-use super::netns::raise_descriptor_limit;
+use super::netns::raise_roomy_limit;
 use super::role::{Arguments, Role};
 use super::traffic::{self, Ending, IP_BIND_ADDRESS_NO_PORT};
 use super::{ProcessTruth, Running, Scenario};
@@ -72,7 +72,7 @@ impl Proxy {
     pub(super) fn new(arguments: &Arguments) -> anyhow::Result<Self> {
         let left = arguments.number("most")?;
         let wanted = (left + SPARE_DESCRIPTORS) as u64;
-        let limit = raise_descriptor_limit(wanted);
+        let limit = raise_roomy_limit(wanted);
         if limit < wanted {
             bail!("{limit} open files are not enough: the incident needs {wanted} (ulimit -n)");
         }

@@ -12,7 +12,7 @@ use rustix::net::AddressFamily;
 
 use super::actor::{DemoError, Launcher};
 use super::closed_leak::{SPARE_DESCRIPTORS, bare_socket};
-use super::netns::raise_descriptor_limit;
+use super::netns::raise_roomy_limit;
 use super::role::{Arguments, Role};
 use super::{ProcessTruth, Running, Scenario};
 use crate::report::After;
@@ -77,7 +77,7 @@ impl BindAndForget {
         let high = arguments.number("high")?;
         let free: BTreeSet<u16> = (low..=high).collect();
         let wanted = free.len() + arguments.number::<usize>("unbound")?;
-        let limit = raise_descriptor_limit((wanted + SPARE_DESCRIPTORS) as u64);
+        let limit = raise_roomy_limit((wanted + SPARE_DESCRIPTORS) as u64);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let most = wanted.min(limit.saturating_sub(SPARE_DESCRIPTORS));
         if most < free.len() + GROWTH {

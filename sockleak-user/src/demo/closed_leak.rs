@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use rustix::net::AddressFamily;
 
 use super::actor::{DemoError, Launcher};
-use super::netns::raise_descriptor_limit;
+use super::netns::raise_roomy_limit;
 use super::role::{Arguments, Role};
 use super::{ProcessTruth, Running, Scenario};
 use crate::report::After;
@@ -105,7 +105,7 @@ impl NeverUsed {
     pub(super) fn new(arguments: &Arguments) -> anyhow::Result<Self> {
         let wanted: usize = arguments.number("most")?;
         let per_second: usize = arguments.number("per-second")?;
-        let limit = raise_descriptor_limit((wanted + SPARE_DESCRIPTORS) as u64);
+        let limit = raise_roomy_limit((wanted + SPARE_DESCRIPTORS) as u64);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let most = wanted.min(limit.saturating_sub(SPARE_DESCRIPTORS));
         Ok(Self {

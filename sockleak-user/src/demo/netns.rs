@@ -75,6 +75,12 @@ pub fn namespace_inode(pid: u32) -> io::Result<u32> {
     u32::try_from(inode).map_err(|_| io::Error::other(format!("namespace inode {inode}")))
 }
 
+/// As [`raise_descriptor_limit`], with room to spare: a limit that is nearly reached would be an incident of
+/// its own.
+pub(super) fn raise_roomy_limit(wanted: u64) -> u64 {
+    raise_descriptor_limit(wanted.saturating_add(wanted / 4))
+}
+
 /// Raises RLIMIT_NOFILE as far as this process may, at most to `wanted`, and returns the soft
 /// limit then in force.
 ///
@@ -84,14 +90,12 @@ pub fn raise_descriptor_limit(wanted: u64) -> u64 {
     let soft = now.current.unwrap_or(u64::MAX);
     let hard = now.maximum.unwrap_or(u64::MAX);
     if wanted > soft {
-        // A limit that is nearly reached would be an incident of its own.
-        let roomy = wanted.saturating_add(wanted / 4);
         let both = Rlimit {
-            current: Some(roomy),
-            maximum: Some(roomy.max(hard)),
+            current: Some(wanted),
+            maximum: Some(wanted.max(hard)),
         };
         let soft_only = Rlimit {
-            current: Some(roomy.min(hard)),
+            current: Some(wanted.min(hard)),
             maximum: now.maximum,
         };
         // Failures are not errors: the limit in force is the answer.

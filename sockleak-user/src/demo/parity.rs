@@ -9,7 +9,7 @@ use anyhow::bail;
 
 use super::actor::{DemoError, Launcher};
 use super::closed_leak::SPARE_DESCRIPTORS;
-use super::netns::raise_descriptor_limit;
+use super::netns::raise_roomy_limit;
 use super::role::{Arguments, Role};
 use super::traffic::{self, Ending, IP_LOCAL_PORT_RANGE};
 use super::{ProcessTruth, Running, Scenario};
@@ -80,7 +80,7 @@ impl Gateway {
         let batches: Vec<usize> = arguments.list("batches")?;
         let own_range = arguments.number::<u8>("own-range")? == 1;
         let wanted = batches.iter().sum::<usize>() + SPARE_DESCRIPTORS;
-        let limit = raise_descriptor_limit(wanted as u64);
+        let limit = raise_roomy_limit(wanted as u64);
         if limit < wanted as u64 {
             bail!("{limit} open files are not enough: the incident needs {wanted} (ulimit -n)");
         }

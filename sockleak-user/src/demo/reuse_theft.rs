@@ -10,7 +10,7 @@ use rustix::net::sockopt;
 
 use super::actor::{DemoError, Launcher};
 use super::closed_leak::SPARE_DESCRIPTORS;
-use super::netns::raise_descriptor_limit;
+use super::netns::raise_roomy_limit;
 use super::role::{Arguments, Role};
 use super::traffic::{self, Ending};
 use super::{ProcessTruth, Running, Scenario};
@@ -90,7 +90,7 @@ impl Reuser {
             _ => vec![0; arguments.number("most")?],
         };
         let wanted = (ports.len() + SPARE_DESCRIPTORS) as u64;
-        let limit = raise_descriptor_limit(wanted);
+        let limit = raise_roomy_limit(wanted);
         if limit < wanted {
             bail!("{limit} open files are not enough: the incident needs {wanted} (ulimit -n)");
         }

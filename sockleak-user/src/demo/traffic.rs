@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, sockopt};
 
 use super::ProcessTruth;
 use super::closed_leak::{SPARE_DESCRIPTORS, bare_socket};
-use super::netns::raise_descriptor_limit;
+use super::netns::raise_roomy_limit;
 use super::role::{Arguments, Role};
 
 /// Accepts at `--listen=ADDRESS`, which it shares with others (SO_REUSEPORT), and keeps up to
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 impl Keeper {
     pub(super) fn open(arguments: &Arguments) -> anyhow::Result<Self> {
         let most: u64 = arguments.number("most")?;
-        raise_descriptor_limit(most + SPARE_DESCRIPTORS as u64);
+        raise_roomy_limit(most + SPARE_DESCRIPTORS as u64);
         let listener = listen(arguments.number("listen")?)?;
         if arguments.text("receive").is_some() {
             // Connections inherit it.

@@ -37,7 +37,8 @@ pub const WORKLOAD_COMMAND: &str = "__workload";
 /// First argument with which the test program gives something up and becomes sockleak.
 const CRIPPLED_COMMAND: &str = "__without";
 
-/// Runs the tests whose names contain one of `filters`, all without filters.
+/// Runs the tests whose names contain one of `filters`, all without filters; with `--brief` not those that
+/// take long and that most kernels can do without.
 pub fn main(filters: &[String]) -> ExitCode {
     if let Some((command, rest)) = filters.split_first()
         && command == CRIPPLED_COMMAND

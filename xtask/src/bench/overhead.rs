@@ -169,6 +169,9 @@ fn measure(qemu: &Qemu, kernel: &Kernel, programs: &Programs, options: &Options)
         let watch = format!("watch --json -i 60 --backend {backend}");
         command.push(format!("floor-{backend}=/bin/sockleak-floor {watch}"));
         command.push(format!("{backend}=/bin/sockleak {watch}"));
+        command.push(format!(
+            "stacks-{backend}=/bin/sockleak {watch} --stacks always"
+        ));
         command.push(format!("events-{backend}=/bin/sockleak {watch} --events"));
     }
     command.push("again".to_owned());

@@ -17,7 +17,7 @@ pub fn document(kernels: &[OfKernel], command: &str) -> String {
          Instructions per round on loopback, counted by QEMU (`-icount`): they do not depend on the \
          machine or its load, and are blind to caches. First what a round takes with nothing attached, then \
          what is added to it: *empty* by the same hooks with programs that only return, *watch* by `sockleak \
-         watch`, *events* by `sockleak watch --events`: in the kernel + in the agent, which reads and prints \
+         watch`, *stacks* by `sockleak watch --stacks always`, which is what a suspect pays, *events* by `sockleak watch --events`: in the kernel + in the agent, which reads and prints \
          every event. Each figure is the median of 1,001 rounds after 1,000 that do not count (with *events* \
          the mean, since not every round meets the agent).\n\n\
          The agent shares the guest's one processor. It runs with `-i 60`, so that no report falls into \
@@ -50,7 +50,13 @@ fn rows(out: &mut String, kernel: &OfKernel) {
     }
     out.push_str(" |\n");
     for backend in BACKENDS {
-        for (prefix, label) in [("floor-", "empty"), ("", "watch"), ("events-", "events")] {
+        let runs = [
+            ("floor-", "empty"),
+            ("", "watch"),
+            ("stacks-", "stacks"),
+            ("events-", "events"),
+        ];
+        for (prefix, label) in runs {
             let Some(run) = kernel.runs.get(&format!("{prefix}{backend}")) else {
                 continue;
             };

@@ -16,6 +16,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
+    Options,
     count::{GuestTest, Tally, guest_result},
     table::Row,
 };
@@ -49,7 +50,7 @@ pub fn run(
     qemu: &Qemu,
     kernels: &[Kernel],
     programs: &Programs,
-    timeout: Duration,
+    options: &Options,
 ) -> Vec<Row> {
     let rows = Mutex::new(BTreeMap::new());
     let next = AtomicUsize::new(0);
@@ -62,7 +63,7 @@ pub fn run(
                         return;
                     };
                     note(format!("booting {} for vmtest", kernel.release));
-                    let row = one(root, qemu, kernel, programs, timeout);
+                    let row = one(root, qemu, kernel, programs, options);
                     if let Ok(mut rows) = rows.lock() {
                         rows.insert(at, row);
                     }
@@ -76,9 +77,9 @@ pub fn run(
         .collect()
 }
 
-fn one(root: &Path, qemu: &Qemu, kernel: &Kernel, programs: &Programs, timeout: Duration) -> Row {
+fn one(root: &Path, qemu: &Qemu, kernel: &Kernel, programs: &Programs, options: &Options) -> Row {
     let mut row = Row::new(&kernel.series, &kernel.release);
-    if let Err(error) = guest(root, qemu, kernel, programs, timeout, &mut row) {
+    if let Err(error) = guest(root, qemu, kernel, programs, options, &mut row) {
         *row.tallies.entry("other").or_default() += Tally::one(false);
         row.failures.push(format!("{error:#}"));
         eprintln!("[{}] {error:#}", kernel.series);
@@ -91,12 +92,17 @@ fn guest(
     qemu: &Qemu,
     kernel: &Kernel,
     programs: &Programs,
-    timeout: Duration,
+    options: &Options,
     row: &mut Row,
 ) -> Result<()> {
+    let mut command = vec!["/bin/vmtest".to_owned()];
+    if options.is_brief(&kernel.series) {
+        command.push("--brief".to_owned());
+    }
+    let timeout = Duration::from_secs(options.timeout);
     let content = Content {
         init: programs.init.clone(),
-        command: vec!["/bin/vmtest".into()],
+        command,
         env: vm::ENV.into_iter().map(str::to_owned).collect(),
         files: vec![
             (programs.vmtest.clone(), "/bin/vmtest".into()),
