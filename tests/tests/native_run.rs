@@ -20,13 +20,13 @@ fn closes() {
 
 #[test]
 fn forgets() {
-    unsafe extern "C" {
+    unsafe extern "C" { // SAFETY: socket(2), in the C library that std links.
         fn socket(domain: i32, kind: i32, protocol: i32) -> i32;
     }
-    let fd = unsafe { socket(2, 1, 0) };
+    let fd = unsafe { socket(2, 1, 0) }; // SAFETY: as libc declares it.
     assert!(fd >= 0);
     if !cfg!(leaking) {
-        drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) });
+        drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) }); // SAFETY: ours.
     }
 }
 

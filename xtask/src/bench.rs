@@ -7,9 +7,9 @@ mod hollow;
 mod overhead;
 mod table;
 
-use std::path::Path;
+use std::{fs, path::Path};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
 /// Options of `bench`.
@@ -33,4 +33,9 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
         What::Agent(options) => agent::run(root, options),
         What::Overhead(options) => overhead::run(root, options),
     }
+}
+
+/// Replaces a document that is committed.
+fn write(path: &Path, document: &str) -> Result<()> {
+    fs::write(path, document).with_context(|| format!("could not write {}", path.display()))
 }

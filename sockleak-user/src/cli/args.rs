@@ -154,31 +154,15 @@ pub struct WatchArgs {
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
 
-    /// How to hook the kernel: auto, fentry, kprobe or tracepoint.
-    #[arg(
-        long,
-        value_enum,
-        default_value_t,
-        value_name = "NAME",
-        hide_possible_values = true
-    )]
-    pub backend: BackendArg,
-
-    /// When to note where a socket is created: auto, always or never.
-    #[arg(
-        long,
-        value_enum,
-        default_value_t,
-        value_name = "WHEN",
-        hide_possible_values = true
-    )]
-    pub stacks: StacksArg,
+    /// How to hook the kernel.
+    #[command(flatten)]
+    pub hooks: HookArgs,
 
     /// Print one line per event as well.
     #[arg(long)]
     pub events: bool,
 
-    // 112 bytes of kernel memory each (COSTS: 48 + key + value + 16 in a preallocated hash).
+    // 128 bytes of kernel memory each: 48 + key + value + 16 in a preallocated hash.
     /// Sockets recorded at a time; by default twice those there are, at least 262144.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub max_sockets: Option<u32>,
@@ -198,6 +182,30 @@ pub struct WatchArgs {
     /// How to print.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// How to hook the kernel, and what to note there.
+#[derive(Clone, Debug, Args)]
+pub struct HookArgs {
+    /// How to hook the kernel: auto, fentry, kprobe or tracepoint.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "NAME",
+        hide_possible_values = true
+    )]
+    pub backend: BackendArg,
+
+    /// When to note where a socket is created: auto, always or never.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        hide_possible_values = true
+    )]
+    pub stacks: StacksArg,
 }
 
 /// `sockleak diagnose`
@@ -221,25 +229,9 @@ pub struct DiagnoseArgs {
     #[arg(long)]
     pub what_if: bool,
 
-    /// How to hook the kernel: auto, fentry, kprobe or tracepoint.
-    #[arg(
-        long,
-        value_enum,
-        default_value_t,
-        value_name = "NAME",
-        hide_possible_values = true
-    )]
-    pub backend: BackendArg,
-
-    /// When to note where a socket is created: auto, always or never.
-    #[arg(
-        long,
-        value_enum,
-        default_value_t,
-        value_name = "WHEN",
-        hide_possible_values = true
-    )]
-    pub stacks: StacksArg,
+    /// How to hook the kernel.
+    #[command(flatten)]
+    pub hooks: HookArgs,
 
     /// Use /proc, socket attributes and sock_diag only: sees no calls.
     #[arg(long, conflicts_with = "backend")]

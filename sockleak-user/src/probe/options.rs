@@ -3,12 +3,12 @@
 /// How much to load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Sockets that can be recorded at a time; 112 bytes of kernel memory each.
+    /// Sockets that can be recorded at a time; 128 bytes of kernel memory each.
     pub sockets: u32,
     /// Processes that can be recorded at a time; 144 bytes of kernel memory each.
     pub processes: u32,
     /// Pairs of process and destination whose port searches, and kinds of failure, that can be
-    /// recorded at a time; 750 bytes of kernel memory each.
+    /// recorded at a time; 1,265 bytes of kernel memory each.
     pub searches: u32,
     /// Write every event to the ring buffer.
     pub events: bool,
@@ -42,7 +42,7 @@ impl Stacks {
 }
 
 impl LoadOptions {
-    /// Sockets recorded at a time unless told otherwise: 26 MiB of kernel memory.
+    /// Sockets recorded at a time unless told otherwise: 32 MiB of kernel memory.
     pub const DEFAULT_SOCKETS: u32 = 1 << 18;
 }
 

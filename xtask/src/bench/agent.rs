@@ -88,12 +88,10 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     }
     let document = agent_table::document(&places, &sizes, &command_line(options));
     print!("{document}");
-    if options.write {
-        let path = root.join("docs/agent.md");
-        fs::write(&path, document)
-            .with_context(|| format!("could not write {}", path.display()))?;
+    match options.write {
+        true => super::write(&root.join("docs/agent.md"), &document),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// As a person would type it.

@@ -95,12 +95,10 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     }
     let document = table::document(&all, &command_line(options));
     print!("{document}");
-    if options.write {
-        let path = root.join("docs/overhead.md");
-        fs::write(&path, document)
-            .with_context(|| format!("could not write {}", path.display()))?;
+    match options.write {
+        true => super::write(&root.join("docs/overhead.md"), &document),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// As a person would type it.

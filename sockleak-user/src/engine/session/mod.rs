@@ -294,7 +294,7 @@ impl Session {
     }
 }
 
-/// Room for twice the sockets there are, within 24 MiB to 384 MiB of kernel memory.
+/// Room for twice the sockets there are, within 32 MiB to 512 MiB of kernel memory.
 fn room_for(sockstat: Option<Sockstat>) -> u32 {
     const LEAST: u32 = LoadOptions::DEFAULT_SOCKETS;
     const MOST: u32 = 1 << 22;
