@@ -10,6 +10,7 @@ use super::{
     look::{Look, Way, look},
     snapshot::shows,
 };
+use crate::report::words::counted;
 use crate::{
     enrich::processes::Processes,
     model::{Filter, ProcessId, ProcessInfo},
@@ -52,13 +53,14 @@ pub fn ports(
     } = look(way, &Filter::default(), |socket, _| holders.add(socket))?;
     if undecodable > 0 {
         incomplete.push(format!(
-            "{undecodable} records of the kernel could not be decoded"
+            "{} of the kernel could not be decoded",
+            counted(undecodable, "record")
         ));
     }
     if holders.dropped() > 0 {
         incomplete.push(format!(
-            "{} descriptors did not fit into the bounds on memory",
-            holders.dropped()
+            "{} did not fit into the bounds on memory",
+            counted(holders.dropped(), "descriptor")
         ));
     }
     let to = settings.to.map(|(src, dst)| {

@@ -10,6 +10,7 @@ use super::{
     look::{Look, Way, look},
     names, namespaces,
 };
+use crate::report::words::counted;
 use crate::{
     enrich::{boot, processes::Processes},
     model::{Filter, HeldSocket, ProcessId, ProcessInfo, Subject},
@@ -54,7 +55,8 @@ pub fn snapshot(
     })?;
     if undecodable > 0 {
         incomplete.push(format!(
-            "{undecodable} records of the kernel could not be decoded"
+            "{} of the kernel could not be decoded",
+            counted(undecodable, "record")
         ));
     }
     if shown.is_full() {

@@ -4,18 +4,7 @@
 //! Parts that belong together are joined by no-break spaces, which [`super::page::Page`] prints
 //! as ordinary ones.
 
-/// `41,019`
-pub fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
+pub use crate::report::words::count;
 
 /// `-1,234`, `0`, `9`
 pub fn signed(value: i64) -> String {
@@ -25,12 +14,7 @@ pub fn signed(value: i64) -> String {
 
 /// `41,019 sockets`, `1 socket`
 pub fn counted(value: u64, noun: &str) -> String {
-    let plural = match value {
-        1 => "",
-        _ if noun.ends_with("ss") || noun.ends_with("ch") => "es",
-        _ => "s",
-    };
-    format!("{}\u{a0}{noun}{plural}", count(value))
+    crate::report::words::counted(value, noun).replacen(' ', "\u{a0}", 1)
 }
 
 /// Events over seconds: `12.3 k/s`, `0/s`; `-` when the time is not positive.

@@ -19,6 +19,7 @@ mod search;
 mod snapshot;
 mod time;
 mod watch;
+pub mod words;
 
 use serde::{Serialize, Serializer};
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Counters, RunTotals};
+use crate::report::words;
 
 /// Everything that can be missed in a run.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +60,7 @@ impl Gaps<'_> {
         ];
         all.iter()
             .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
+            .map(|(count, what)| format!("{} {what}", words::count(*count)))
             .collect()
     }
 

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::model::{ProcessId, TcpState};
+use crate::report::words::{count, counted};
 use crate::report::{Holder, OrphanPeer, OrphansReport};
 
 /// Peers that are counted singly in one look.
@@ -251,13 +252,16 @@ fn evidence(look: &OrphanLook, effective_max: Option<u64>) -> Vec<String> {
         lines.push(format!(
             "{} of {} hold data that the peer has not acknowledged, {} bytes in all; the peers of \
              {} of them do not read (their window is closed)",
-            tally.with_unsent, tally.listed, tally.unsent_bytes, tally.window_closed
+            count(tally.with_unsent),
+            count(tally.listed),
+            count(tally.unsent_bytes),
+            count(tally.window_closed)
         ));
     }
     if tally.fin_wait2 > 0 {
         lines.push(format!(
             "{} are in FIN_WAIT2: the peer has everything and has not closed",
-            tally.fin_wait2
+            count(tally.fin_wait2)
         ));
     }
     if let (Some(max), Some(effective)) = (look.max, effective_max) {
@@ -265,19 +269,22 @@ fn evidence(look: &OrphanLook, effective_max: Option<u64>) -> Vec<String> {
             String::new()
         } else {
             format!(
-                "; those whose peer takes nothing for 240 s are reset from {effective} on, after \
+                "; those whose peer takes nothing for 240 s are reset from {} on, after \
                  an ICMP error from {} on",
-                max >> 2
+                count(effective),
+                count(max >> 2)
             )
         };
         lines.push(format!(
-            "close() resets connections from tcp_max_orphans = {max} on{penalty}"
+            "close() resets connections from tcp_max_orphans = {} on{penalty}",
+            count(max)
         ));
     }
     if let Some((memory @ 1.., _)) = look.aborted {
         lines.push(format!(
-            "the kernel has reset {memory} connections for this or for want of memory \
-             (TCPAbortOnMemory): \"too many orphaned sockets\" in its log"
+            "the kernel has reset {} for this or for want of memory \
+             (TCPAbortOnMemory): \"too many orphaned sockets\" in its log",
+            counted(memory, "connection")
         ));
     }
     lines
@@ -323,7 +330,7 @@ fn remedy(look: &OrphanLook, effective_max: Option<u64>, rules: &OrphanRules) ->
         lines.push(format!(
             "to gain time: net.ipv4.tcp_max_orphans={twice} on the host (there is none per \
              container); each orphan can hold up to 64 KiB that cannot be swapped, so up to {} MiB",
-            twice / 16
+            count(twice / 16)
         ));
     }
     lines.push(
@@ -341,8 +348,8 @@ fn coverage(look: &OrphanLook, attributed: u64) -> Vec<String> {
         Some(_) if attributed < look.count => lines.push(format!(
             "who closed {} of {} is not known: accepted connections are not recorded one by one, \
              nor are those older than sockleak",
-            look.count - attributed,
-            look.count
+            count(look.count - attributed),
+            count(look.count)
         )),
         Some(_) => {}
     }
@@ -350,14 +357,14 @@ fn coverage(look: &OrphanLook, attributed: u64) -> Vec<String> {
         lines.push(format!(
             "{} of {} are in no list: they came or went meanwhile, or their network namespace has \
              no process and no mount",
-            look.count - look.tally.listed,
-            look.count
+            count(look.count - look.tally.listed),
+            count(look.count)
         ));
     }
     if look.unread > 0 {
         lines.push(format!(
-            "{} network namespaces could not be read",
-            look.unread
+            "{} could not be read",
+            counted(look.unread, "network namespace")
         ));
     }
     if look.max.is_none() {

@@ -124,7 +124,7 @@ fn the_penalty_halves_the_limit_where_data_is_left() {
     assert_eq!(with_data.effective_max, Some(2_048));
     let evidence = with_data.evidence.join("\n");
     assert!(
-        evidence.contains("from 2048 on, after an ICMP error from 1024 on"),
+        evidence.contains("from 2,048 on, after an ICMP error from 1,024 on"),
         "{evidence}"
     );
     assert!(evidence.contains("reset 3 connections"), "{evidence}");

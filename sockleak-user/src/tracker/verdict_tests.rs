@@ -218,7 +218,7 @@ fn without_births_age_counts_from_the_first_look() {
         leaks[0].evidence
     );
     assert!(
-        leaks[0].coverage[0].contains("2000 of 2000"),
+        leaks[0].coverage[0].contains("2,000 of 2,000"),
         "{:?}",
         leaks[0].coverage
     );
@@ -296,8 +296,8 @@ fn the_incident_of_the_forty_thousand_closed_sockets() {
     assert_eq!(
         unbound.evidence,
         [
-            "28983 CLOSED sockets without a local port, idle for 30 s or longer; the longest for 60 s",
-            "28983 are 44 % of the 65536 descriptors that java (4684) may have open; 41100 are in use",
+            "28,983 CLOSED sockets without a local port, idle for 30 s or longer; the longest for 60 s",
+            "28,983 are 44 % of the 65,536 descriptors that java[4684] may have open; 41,100 are in use",
         ]
     );
     assert_eq!(
@@ -307,9 +307,9 @@ fn the_incident_of_the_forty_thousand_closed_sockets() {
     assert_eq!(
         bound.evidence,
         [
-            "12011 CLOSED sockets that hold a local port, idle for 30 s or longer; the longest for 50 s",
-            "12001 ports of the range 50000-62000 (100 %) are held by them in network namespace \
-             4026531840; 0 of 12001 are free; 10 ports outside it as well: 49990, 49991, 49992, \
+            "12,011 CLOSED sockets that hold a local port, idle for 30 s or longer; the longest for 50 s",
+            "12,001 ports of the range 50000-62000 (100 %) are held by them in network namespace \
+             4026531840; 0 of 12,001 are free; 10 ports outside it as well: 49990, 49991, 49992, \
              49993, 49994 and 5 more",
         ]
     );
@@ -344,7 +344,7 @@ fn sockets_shared_by_fork_are_one_accusation() {
         leaks[0]
             .evidence
             .iter()
-            .any(|line| line.starts_with("parent (10) shares them")),
+            .any(|line| line.starts_with("parent[10] shares them")),
         "{:?}",
         leaks[0].evidence
     );
@@ -371,8 +371,8 @@ fn sockets_shared_by_fork_are_one_accusation() {
     assert_eq!(leaks[0].holders, [11, 12, 13, 14]);
     assert!(
         leaks[0].evidence.iter().any(|line| {
-            line == "parent (10) created them and has exited; they are open in child (11) (1500), \
-                     pid 12 (1500), pid 13 (1500), pid 14 (1500)"
+            line == "parent[10] created them and has exited; they are open in child[11] (1,500), \
+                     pid 12 (1,500), pid 13 (1,500), pid 14 (1,500)"
         }),
         "{:?}",
         leaks[0].evidence
@@ -517,7 +517,7 @@ fn a_full_memory_of_idle_sockets_is_said_and_accuses_less_not_more() {
         leaks[0]
             .coverage
             .iter()
-            .any(|line| line.starts_with("1800 further"))
+            .any(|line| line.starts_with("1,800 further"))
     );
 }
 

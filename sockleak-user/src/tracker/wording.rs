@@ -9,6 +9,7 @@ use super::provenance::{Fate, Provenance};
 use super::verdict::Judge;
 use super::window::{Rise, per_minute};
 use crate::model::ProcessId;
+use crate::report::words::{count as digits, counted, named as name_of};
 use crate::report::{After, LeakClass};
 
 /// Most pids and ports that a sentence lists.
@@ -56,7 +57,7 @@ pub(super) fn evidence(
     let older = seconds(judge.tracker.config().older_ns);
     let mut lines = vec![format!(
         "{} {}, idle for {older} or longer{}",
-        tally.aged,
+        digits(tally.aged),
         kind(group.key.class),
         tally.since_ns.map_or(String::new(), |since| format!(
             "; the longest for {}{}",
@@ -74,7 +75,8 @@ pub(super) fn evidence(
             .take(LISTED)
             .map(|(port, count)| {
                 format!(
-                    "{count} of them were accepted on port {port}, where its clients have closed"
+                    "{} of them were accepted on port {port}, where its clients have closed",
+                    digits(count)
                 )
             }),
     );
@@ -87,7 +89,7 @@ pub(super) fn evidence(
         match reason {
             Reason::Growing(rise) => lines.push(format!(
                 "{} more in {}, higher in {} inventories: {}",
-                rise.growth,
+                digits(rise.growth),
                 seconds(rise.lasting_ns),
                 rise.steps,
                 pace(
@@ -101,12 +103,15 @@ pub(super) fn evidence(
                 count,
                 limit,
             } => lines.push(format!(
-                "{count} are {} of the {limit} descriptors that {} may have open{}",
+                "{} are {} of the {} descriptors that {} may have open{}",
+                digits(*count),
                 percent(*count, *limit),
+                digits(*limit),
                 named(judge, *holder),
-                judge
-                    .fd_used(*holder)
-                    .map_or(String::new(), |used| format!("; {used} are in use")),
+                judge.fd_used(*holder).map_or(String::new(), |used| format!(
+                    "; {} are in use",
+                    digits(used)
+                )),
             )),
             Reason::PortShare { .. } => {}
         }
@@ -115,7 +120,10 @@ pub(super) fn evidence(
         lines.extend(ports_line(judge, *netns, ports));
     }
     if tally.total > tally.aged {
-        lines.push(format!("{} more are younger", tally.total - tally.aged));
+        lines.push(format!(
+            "{} more are younger",
+            digits(tally.total - tally.aged)
+        ));
     }
     lines.extend(holders_line(judge, group));
     lines
@@ -154,11 +162,12 @@ fn fate_line(fate: &Fate<'_>) -> Option<String> {
     };
     let errno = (origin.errno.as_ref()).map_or(String::new(), |errno| format!(" ({errno})"));
     let to = (origin.peer.as_ref()).map_or(String::new(), |peer| format!(", to {peer}"));
-    let rate = (fate.rate.filter(|rate| *rate >= 0.5))
-        .map_or(String::new(), |rate| format!("; {rate:.0} more per minute"));
+    let rate = (fate.rate.filter(|rate| *rate >= 0.5)).map_or(String::new(), |rate| {
+        format!("; {} more per minute", whole(rate))
+    });
     Some(format!(
         "{} of them: {happened}{errno}{to}{rate}",
-        fate.count
+        digits(fate.count)
     ))
 }
 
@@ -166,12 +175,13 @@ fn ports_line(judge: &Judge<'_>, netns: Option<u32>, ports: &[u16]) -> Option<St
     let (report, held) = judge.range_use(netns, ports)?;
     let [lo, hi] = report.range?;
     let mut line = format!(
-        "{held} ports of the range {lo}-{hi} ({}) are held by them in network namespace {}; \
+        "{} of the range {lo}-{hi} ({}) are held by them in network namespace {}; \
          {} of {} are free",
+        counted(held, "port"),
         percent(held, report.size),
         report.netns,
-        report.free,
-        report.size
+        digits(report.free),
+        digits(report.size)
     );
     let outside: Vec<u16> = ports
         .iter()
@@ -180,8 +190,8 @@ fn ports_line(judge: &Judge<'_>, netns: Option<u32>, ports: &[u16]) -> Option<St
         .collect();
     if !outside.is_empty() {
         line.push_str(&format!(
-            "; {} ports outside it as well: {}",
-            outside.len(),
+            "; {} outside it as well: {}",
+            counted(outside.len() as u64, "port"),
             list(outside.iter(), outside.len())
         ));
     }
@@ -201,7 +211,7 @@ fn holders_line(judge: &Judge<'_>, group: &Group) -> Option<String> {
     let others = holders
         .iter()
         .filter(|(holder, _)| *holder != process)
-        .map(|(holder, count)| format!("{} ({count})", named(judge, *holder)));
+        .map(|(holder, count)| format!("{} ({})", named(judge, *holder), digits(*count)));
     let count = holders.len() - usize::from(is_holder);
     let has_exited = judge.info(process).is_some_and(|info| info.exited);
     Some(format!(
@@ -280,22 +290,24 @@ pub(super) fn coverage(judge: &Judge<'_>, group: &Group, provenance: &Provenance
     let unseen = tally.aged.saturating_sub(tally.births_known);
     if unseen > 0 {
         lines.push(format!(
-            "the creation of {unseen} of {} was not seen (older than sockleak, or accepted): \
+            "the creation of {} of {} was not seen (older than sockleak, or accepted): \
              counted for their oldest holder, idle since first found so",
-            tally.aged
+            digits(unseen),
+            digits(tally.aged)
         ));
     }
     let once = tally.aged.saturating_sub(tally.confirmed);
     if once > 0 {
         lines.push(format!(
-            "{once} of {} were found idle in one inventory only",
-            tally.aged
+            "{} of {} were found idle in one inventory only",
+            digits(once),
+            digits(tally.aged)
         ));
     }
     if tally.unremembered > 0 {
         lines.push(format!(
             "{} further sockets of unknown age are left out: too many to remember",
-            tally.unremembered
+            digits(tally.unremembered)
         ));
     }
     let unknown: u64 = (provenance.origins.iter())
@@ -304,16 +316,17 @@ pub(super) fn coverage(judge: &Judge<'_>, group: &Group, provenance: &Provenance
         .sum();
     if unknown > 0 {
         lines.push(format!(
-            "what was done with {unknown} of {} before is not known",
-            tally.aged
+            "what was done with {} of {} before is not known",
+            digits(unknown),
+            digits(tally.aged)
         ));
     }
     if provenance.stacked < tally.aged {
         let accepted: u64 = accepted(group).iter().map(|(_, count)| count).sum();
         lines.push(format!(
             "where they were created is known for {} of {}{}",
-            provenance.stacked,
-            tally.aged,
+            digits(provenance.stacked),
+            digits(tally.aged),
             if accepted > 0 {
                 "; no stack is taken of accept()"
             } else {
@@ -332,19 +345,16 @@ pub(super) fn coverage(judge: &Judge<'_>, group: &Group, provenance: &Provenance
     if judge.surroundings.lost > 0 {
         lines.push(format!(
             "{} events or records were lost since attach",
-            judge.surroundings.lost
+            digits(judge.surroundings.lost)
         ));
     }
     lines.extend(judge.surroundings.coverage.iter().cloned());
     lines
 }
 
-/// `name (pid)`.
+/// `name[pid]`.
 fn named(judge: &Judge<'_>, process: ProcessId) -> String {
-    match judge.comm(process) {
-        "" => format!("pid {}", process.pid),
-        comm => format!("{comm} ({})", process.pid),
-    }
+    name_of(judge.comm(process), process.pid)
 }
 
 /// The first few of `count` items.
@@ -352,7 +362,10 @@ fn list<T: std::fmt::Display>(items: impl Iterator<Item = T>, count: usize) -> S
     let shown: Vec<String> = items.take(LISTED).map(|item| item.to_string()).collect();
     let mut text = shown.join(", ");
     if count > shown.len() {
-        text.push_str(&format!(" and {} more", count - shown.len()));
+        text.push_str(&format!(
+            " and {} more",
+            digits((count - shown.len()) as u64)
+        ));
     }
     text
 }
@@ -374,12 +387,21 @@ fn seconds(ns: u64) -> String {
 fn percent(part: u64, of: u64) -> String {
     format!("{:.0} %", part as f64 * 100.0 / of.max(1) as f64)
 }
+
+/// `1,122`; saturates.
+fn whole(rate: f64) -> String {
+    digits(rate.round() as u64)
+}
+
 /// How fast it grows, by the `median` slope, which sees past bursts; the `mean` says whether there were any.
 fn pace(mean: f64, median: f64) -> String {
     if mean > 2.0 * median {
-        format!("most of them in bursts, {median:.0} per minute otherwise")
+        format!(
+            "most of them in bursts, {} per minute otherwise",
+            whole(median)
+        )
     } else {
-        format!("{median:.0} per minute")
+        format!("{} per minute", whole(median))
     }
 }
 
@@ -391,7 +413,7 @@ mod tests {
     fn a_pace_does_not_contradict_the_count_beside_it() {
         assert_eq!(
             pace(21_737.0, 1122.0),
-            "most of them in bursts, 1122 per minute otherwise"
+            "most of them in bursts, 1,122 per minute otherwise"
         );
         assert_eq!(pace(70.0, 60.4), "60 per minute");
         assert_eq!(pace(30.0, 60.0), "60 per minute", "it has begun late");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Session;
+use crate::report::words::counted;
 use crate::{
     engine::{losses, snapshot::shows},
     model::Counters,
@@ -86,30 +87,31 @@ fn shortfalls(counters: &Counters, options: &LoadOptions) -> Vec<String> {
     let mut lines = Vec::new();
     if counters.sockets_full > 0 {
         lines.push(format!(
-            "{} sockets were created while the map of {} sockets was full: totals are exact, but \
-             their ages and creators are not known; raise --max-sockets",
-            counters.sockets_full, options.sockets
+            "{} created while the map of {} was full: totals are exact, but their ages and creators \
+             are not known; raise --max-sockets",
+            counted(counters.sockets_full, "socket"),
+            counted(options.sockets.into(), "socket")
         ));
     }
     if counters.processes_full > 0 {
         lines.push(format!(
-            "the map of {} processes was full {} times: totals are exact, but not every process \
-             has its own counts",
-            options.processes, counters.processes_full
+            "the map of {} was full {}: totals are exact, but not every process has its own counts",
+            counted(options.processes.into(), "process"),
+            counted(counters.processes_full, "time")
         ));
     }
     if counters.searches_full > 0 {
         lines.push(format!(
-            "{} port searches found no room in the map of {} pairs of process and destination: \
-             they are in no table",
-            counters.searches_full, options.searches
+            "{} found no room in the map of {} of process and destination: they are in no table",
+            counted(counters.searches_full, "port search"),
+            counted(options.searches.into(), "pair")
         ));
     }
     if counters.failures_full > 0 {
         lines.push(format!(
-            "{} failures found no room in the map of {} kinds of failure: they are counted, but \
-             not shown",
-            counters.failures_full, options.searches
+            "{} found no room in the map of {} of failure: they are counted, but not shown",
+            counted(counters.failures_full, "failure"),
+            counted(options.searches.into(), "kind")
         ));
     }
     lines

@@ -8,6 +8,7 @@ use super::{
     Session,
     reading::{Reading, read, settled},
 };
+use crate::report::words::counted;
 use crate::{
     engine::{
         calls,
@@ -147,8 +148,8 @@ impl Session {
         self.inventory_gaps = incomplete;
         if holders.dropped() > 0 {
             self.inventory_gaps.push(format!(
-                "{} descriptors did not fit into what is remembered about who holds which port",
-                holders.dropped()
+                "{} did not fit into what is remembered about who holds which port",
+                counted(holders.dropped(), "descriptor")
             ));
         }
         if shown.is_some_and(|shown| shown.is_full()) {

@@ -9,6 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::{NetnsError, NetnsHandle, in_netns};
 use crate::model::{NamespacePorts, PortSet, PortSettings};
+use crate::report::words::counted;
 use crate::source::sock_diag::{self, States};
 use crate::source::sockstat;
 use crate::tracker::NetnsSockets;
@@ -86,18 +87,18 @@ pub fn listing(netns: &NetnsHandle, own_range: Option<(u16, u16)>) -> Result<Lis
                     );
                 }
                 if dumped.malformed > 0 {
-                    let count = dumped.malformed;
                     incomplete.push(format!(
-                        "{count} sockets in the kernel's list made no sense"
+                        "{} in the kernel's list made no sense",
+                        counted(dumped.malformed, "socket")
                     ));
                 }
             }
             Err(error) => incomplete.push(error.to_string()),
         }
         if sockets.dropped() > 0 {
-            let count = sockets.dropped();
             incomplete.push(format!(
-                "{count} sockets did not fit into the bounds on memory"
+                "{} did not fit into the bounds on memory",
+                counted(sockets.dropped(), "socket")
             ));
         }
         Ok(Listing {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::model::{Counters, FailureId, Op, PortOptions, ProcessId, ProcessInfo, SearchId};
+use crate::report::words::count;
 use crate::report::{
     Caller, Cause, CauseCount, FailureReport, Holder, HotLoop, OpCounts, ParityLatency,
     PortBreakdown, SearchReport, errno_name,
@@ -181,7 +182,10 @@ fn meaning(activity: &SearchActivity) -> String {
     };
     let examined = match activity.candidates_avg() {
         Some(average) if average >= 2.0 => {
-            format!("{who} at {average:.0} ports before finding one or giving up")
+            format!(
+                "{who} at {} ports before finding one or giving up",
+                count(average.round() as u64)
+            )
         }
         _ => "calls walk through ports that are taken".to_owned(),
     };

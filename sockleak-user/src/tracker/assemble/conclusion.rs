@@ -1,5 +1,6 @@
 //! What the figures of a namespace's ports come to, and what they leave open, in words.
 
+use crate::report::words::{count, counted, named};
 use crate::report::{OccupancyReport, OutsideReport, TowardsReport};
 use crate::tracker::Occupancy;
 
@@ -241,34 +242,4 @@ fn part(value: u64, what: &str) -> String {
         0 => String::new(),
         value => format!("{} {what}", count(value)),
     }
-}
-
-pub(in crate::tracker) fn named(comm: &str, pid: u32) -> String {
-    match comm {
-        "" => format!("pid {pid}"),
-        comm => format!("{comm}[{pid}]"),
-    }
-}
-
-/// `12,001 ports`, `1 port`
-pub(in crate::tracker) fn counted(value: u64, noun: &str) -> String {
-    let plural = match (value, noun) {
-        (1, _) => "",
-        (_, noun) if noun.ends_with("ss") => "es",
-        _ => "s",
-    };
-    format!("{} {noun}{plural}", count(value))
-}
-
-/// `12,001`
-pub(in crate::tracker) fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }

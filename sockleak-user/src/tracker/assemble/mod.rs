@@ -20,6 +20,7 @@ use super::ProcessInfos;
 use super::census::{Census, Holding, Totals};
 use super::reconcile::{Hidden, residue};
 use crate::model::{NamespacePorts, ProcessId, ProcessInfo, SocketClass, Sockstat};
+use crate::report::words::counted;
 use crate::report::{ProcessReport, SnapshotReport, SocketReport, SockstatReport, start_time};
 
 /// Whether a process is to be shown.
@@ -81,8 +82,8 @@ pub fn snapshot(input: &SnapshotInput<'_>, sockets: Option<Vec<SocketReport>>) -
     let mut incomplete = input.incomplete.to_vec();
     if census.uncounted() > 0 {
         incomplete.push(format!(
-            "{} descriptors did not fit into the bounds on memory",
-            census.uncounted()
+            "{} did not fit into the bounds on memory",
+            counted(census.uncounted(), "descriptor")
         ));
     }
     let mut processes = process_reports(census, input.infos, input.boot_unix_ns, &input.selection);

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::calls::{self, CallsInput};
 use super::{Selection, held, port_reports, sockstat_report};
 use crate::model::{Counters, NamespacePorts, ProcessId, ProcessInfo, SocketClass};
+use crate::report::words::{count, counted};
 use crate::report::{
     EndReport, IntervalProcess, IntervalReport, Leak, LeakClass, Loss, OrphansReport, PortsReport,
     PressureReport, SelfCost, order,
@@ -200,28 +201,33 @@ fn bounds_reached(tracker: &Tracker) -> Vec<String> {
     let mut lines = Vec::new();
     if forgotten > 0 {
         lines.push(format!(
-            "{forgotten} processes that are gone were forgotten to bound memory: {} sockets \
-             created, {} accepted, {} destroyed",
-            activity.allocated, activity.accepted, activity.destroyed
+            "{} that are gone were forgotten to bound memory: {} created, {} accepted, {} destroyed",
+            counted(forgotten, "process"),
+            counted(activity.allocated, "socket"),
+            count(activity.accepted),
+            count(activity.destroyed)
         ));
     }
     let omitted = tracker.accounts().omitted();
     if omitted > 0 {
         lines.push(format!(
-            "{omitted} processes are not listed singly: too many to remember"
+            "{} not listed singly: too many to remember",
+            counted(omitted, "process")
         ));
     }
     let groups = tracker.groups().omitted();
     if groups > 0 {
         lines.push(format!(
-            "{groups} small groups of idle sockets were not followed: too many"
+            "{} of idle sockets not followed: too many",
+            counted(groups, "small group")
         ));
     }
     let inventory = tracker.inventory();
     let uncounted = inventory.map_or(0, |inventory| inventory.census.uncounted());
     if uncounted > 0 {
         lines.push(format!(
-            "{uncounted} descriptors did not fit into the inventory's bounds on memory"
+            "{} did not fit into the inventory's bounds on memory",
+            counted(uncounted, "descriptor")
         ));
     }
     lines

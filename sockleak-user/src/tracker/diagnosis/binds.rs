@@ -2,8 +2,8 @@
 
 use super::{About, DiagnosisFacts, Space, blame};
 use crate::model::{Cause, Op, ProcessId};
+use crate::report::words::{count, counted};
 use crate::report::{FailureReport, FindingId, FindingReport, Severity};
-use crate::tracker::assemble::conclusion::{count, counted};
 use crate::tracker::{Binder, remedy};
 
 pub(super) fn find(facts: &DiagnosisFacts<'_>, _: &[FindingReport]) -> Vec<FindingReport> {

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::{DiagnosisFacts, RouteUse, Space};
+use crate::report::words::{count, counted};
 use crate::report::{BusiestReport, ChecksReport, WhatIfReport};
-use crate::tracker::assemble::conclusion::{count, counted};
 
 /// TIME_WAIT lasts this long (`TCP_TIMEWAIT_LEN` of include/net/tcp.h), seconds.
 pub(super) const TIME_WAIT_S: f64 = 60.0;

@@ -1,8 +1,8 @@
 //! Sockets that are never closed.
 
 use super::{About, DiagnosisFacts, follow};
+use crate::report::words::{count, counted, named};
 use crate::report::{After, FindingId, FindingReport, Leak, LeakClass, Severity};
-use crate::tracker::assemble::conclusion::{count, counted, named};
 
 pub(super) fn find(facts: &DiagnosisFacts<'_>) -> Vec<FindingReport> {
     let mut findings: Vec<_> = facts
@@ -99,8 +99,9 @@ fn finding(facts: &DiagnosisFacts<'_>, leak: &Leak) -> FindingReport {
     let unexplained: u64 = unexplained.map(|one| one.count).sum();
     if unexplained > 0 {
         finding.coverage.push(format!(
-            "that connect() has failed is read from what {unexplained} sockets still hold of it; with \
-             which error, they do not say"
+            "that connect() has failed is read from what {} still hold of it; with \
+             which error, they do not say",
+            counted(unexplained, "socket")
         ));
     }
     finding.stack.clone_from(&leak.stack);

@@ -1,9 +1,9 @@
 //! Limits of processes and of the host that are nearly reached, and orphans on the way there.
 
 use super::{About, DiagnosisFacts, blame, follow};
+use crate::report::words::count;
 use crate::report::{FindingId, FindingReport, OrphansReport, Severity};
 use crate::tracker::OrphanRules;
-use crate::tracker::assemble::conclusion::count;
 
 pub(super) fn find(facts: &DiagnosisFacts<'_>, before: &[FindingReport]) -> Vec<FindingReport> {
     let mut findings = descriptors(facts, before);
@@ -251,7 +251,7 @@ fn orphaned(facts: &DiagnosisFacts<'_>, orphans: &OrphansReport) -> Option<Findi
             "{} of the {} whose creator was seen were created by {}",
             count(most.count),
             count(known),
-            crate::tracker::assemble::conclusion::named(&most.comm, most.pid)
+            crate::report::words::named(&most.comm, most.pid)
         ));
     }
     finding.netns = to.map(|one| one.netns);

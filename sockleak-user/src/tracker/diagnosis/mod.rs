@@ -30,9 +30,9 @@ pub use capacity::{busiest, healthy, what_if};
 pub use rules::DiagnosisRules;
 pub use space::{RouteUse, Space};
 
-use super::assemble::conclusion::named;
 use super::{PortFeatures, ProcessInfos};
 use crate::model::{FileLimits, ProcessId};
+use crate::report::words::named;
 use crate::report::{
     CauseReport, FailureReport, FindingId, FindingReport, HotLoop, Leak, OrphansReport,
     PressureReport, Severity,

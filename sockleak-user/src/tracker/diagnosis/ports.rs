@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use super::{About, DiagnosisFacts, RouteUse, Space, blame, follow};
 use crate::model::{Cause, Op, ProcessId};
+use crate::report::words::{count, counted, named};
 use crate::report::{FailureReport, FindingId, FindingReport, Severity};
-use crate::tracker::assemble::conclusion::{count, counted, named};
 use crate::tracker::remedy::{self, Trouble};
 
 /// Failures that one finding quotes.

@@ -1,8 +1,8 @@
 //! Ranges that are too small, whoever uses them.
 
 use super::{About, DiagnosisFacts};
+use crate::report::words::count;
 use crate::report::{FindingId, FindingReport, Severity};
-use crate::tracker::assemble::conclusion::count;
 use crate::tracker::remedy;
 
 pub(super) fn find(facts: &DiagnosisFacts<'_>, _: &[FindingReport]) -> Vec<FindingReport> {

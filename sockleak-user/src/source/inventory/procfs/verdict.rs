@@ -1,6 +1,7 @@
 //! Whether a CLOSED socket holds a port: pure decisions.
 
 use crate::model::SocketClass;
+use crate::report::words::counted;
 
 /// What a CLOSED socket that names a port turns out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ impl Gaps {
             all.push(format!(
                 "{} may not be read: {}; that takes CAP_SYS_PTRACE in their user namespace (root on \
                  the host)",
-                count(self.denied.len() as u64, "process"),
+                counted(self.denied.len() as u64, "process"),
                 some(
                     self.denied
                         .iter()
@@ -79,7 +80,7 @@ impl Gaps {
             let failed = self.failed.iter();
             all.push(format!(
                 "{} could not be read: {}",
-                count(self.failed.len() as u64, "process"),
+                counted(self.failed.len() as u64, "process"),
                 some(failed.map(|(pid, name, error)| format!("{name} ({pid}): {error}"))),
             ));
         }
@@ -87,15 +88,15 @@ impl Gaps {
             all.push(format!(
                 "threads of {} were not checked for descriptor tables of their own: kcmp(): \
                  {error}",
-                count(*processes, "process"),
+                counted(*processes, "process"),
             ));
         }
         if let Some((sockets, processes, error)) = &self.unasked {
             all.push(format!(
                 "{} of {} could not be asked for a port and count as unbound: pidfd_getfd(): \
                  {error}; run as root (CAP_SYS_PTRACE)",
-                count(*sockets, "CLOSED socket"),
-                count(*processes, "process"),
+                counted(*sockets, "CLOSED socket"),
+                counted(*processes, "process"),
             ));
         }
         if self.guessed > 0 {
@@ -105,26 +106,17 @@ impl Gaps {
             };
             all.push(format!(
                 "{} that had been connected may still hold a port and count as unbound: {why}",
-                count(self.guessed, "CLOSED socket"),
+                counted(self.guessed, "CLOSED socket"),
             ));
         }
         if self.malformed > 0 {
             all.push(format!(
                 "{} of sock_diag were not understood",
-                count(self.malformed, "message"),
+                counted(self.malformed, "message"),
             ));
         }
         all
     }
-}
-
-fn count(number: u64, noun: &str) -> String {
-    let plural = match (number, noun) {
-        (1, _) => "",
-        (_, "process") => "es",
-        _ => "s",
-    };
-    format!("{number} {noun}{plural}")
 }
 
 /// The first few and how many more there are.
