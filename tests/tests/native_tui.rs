@@ -300,6 +300,9 @@ fn walk() -> Vec<(Key, &'static str)> {
         (Char('3'), "[3 Failures]"),
         (Char('e'), "reports in ./sockleak-failures-"),
         (Ctrl('l'), "[3 Failures]"),
+        // Nobody could continue it here, so that it does not stop.
+        (Ctrl('z'), "[3 Failures]"),
+        (Char('7'), "[7 Events]"),
         (Char('z'), "? shows the keys"),
         (Char('q'), "status 0"),
     ];
@@ -412,6 +415,75 @@ fn a_panic_gives_the_terminal_back_before_it_speaks() {
     terminal.press("q");
     let screen = terminal.sees("status 101");
     assert!(screen.contains("in the middle of it"), "{screen}");
+    terminal.is_as_before();
+}
+
+#[test]
+fn a_panic_of_the_thread_that_draws_ends_the_watch_and_says_so() {
+    if !can_run() {
+        return;
+    }
+    let script = format!(
+        "stty -g > before; RUST_BACKTRACE=0 {PANICS} draw; echo \"status $?\"; stty -g > after"
+    );
+    let terminal = Terminal::start("panic-draw", (80, 24), &script);
+    terminal.sees("[1 Overview]");
+    terminal.press("?");
+    let screen = terminal.sees("status 1");
+    assert!(screen.contains("in the middle of a frame"), "{screen}");
+    assert!(
+        screen.contains("sockleak: the thread that draws has ended"),
+        "{screen}"
+    );
+    terminal.is_as_before();
+}
+
+#[test]
+fn a_stopped_job_leaves_the_terminal_to_the_shell_and_comes_back() {
+    if !can_run() {
+        return;
+    }
+    // With job control, as shells have it for people; each line read is one `fg`.
+    let script = format!(
+        "set -m\n{}\nwhile read -r line; do rm -f after; fg; echo \"then $?\"; stty -g > after; done",
+        watch("-i 500ms")
+    );
+    let terminal = Terminal::start("stop", (80, 24), &script);
+    terminal.sees("[1 Overview]");
+    terminal.press("C-z");
+    // 128 + SIGTSTP.
+    let screen = terminal.sees("status 148");
+    assert!(!screen.contains("[1 Overview]"), "{screen}");
+    terminal.is_as_before();
+    let comes_back = || {
+        terminal.press("Enter");
+        terminal.sees("[1 Overview]");
+        let flags = terminal.tmux(&["display", "-p", "-t", "it", "#{alternate_on}#{cursor_flag}"]);
+        assert_eq!(flags.trim(), "10", "on the second screen, without cursor");
+        // And it reads keys as before.
+        terminal.press("?");
+        terminal.sees("Keys");
+        terminal.press("?");
+        terminal.when("no help", |screen| !screen.contains("Keys"));
+    };
+    comes_back();
+    kill_process(terminal.pid(), Signal::TSTP).expect("it is ours");
+    terminal.sees("then 148");
+    terminal.is_as_before();
+    comes_back();
+    // Of SIGSTOP a process learns when it goes on.
+    kill_process(terminal.pid(), Signal::STOP).expect("it is ours");
+    // 128 + SIGSTOP; the shell has a terminal that is as we left it.
+    wait(|| {
+        fs::read_to_string(terminal.file("after"))
+            .ok()
+            .filter(|text| !text.is_empty())
+    })
+    .expect("the shell goes on");
+    terminal.tmux(&["send-keys", "-t", "it", "C-j"]);
+    terminal.sees("[1 Overview]");
+    terminal.press("q");
+    terminal.sees("then 0");
     terminal.is_as_before();
 }
 

@@ -238,6 +238,7 @@ fn screen(args: &WatchArgs) -> Option<tui::Options> {
     Some(tui::Options {
         color,
         unicode: locale.is_some_and(|name| is_unicode(&name)),
+        events: args.events,
     })
 }
 

@@ -9,6 +9,7 @@ pub mod app;
 mod input;
 mod mailbox;
 mod screen;
+mod stop;
 mod terminal;
 pub mod view;
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use ratatui_core::terminal::Terminal;
+use ratatui_core::{buffer::Buffer, terminal::Terminal};
 use ratatui_crossterm::{
     CrosstermBackend,
     crossterm::event::{self, Event},
@@ -26,6 +26,7 @@ use super::{
     app::{self, App, Effect},
     input,
     mailbox::{Mail, Mailbox},
+    stop::{self, Noted},
     terminal::{self, Frame},
     view,
 };
@@ -47,6 +48,9 @@ const ASKS: usize = 16;
 /// Files of one second and view.
 const FILES: u32 = 100;
 
+/// Draws the state, once for each frame.
+pub type Draw = fn(&App, &mut Buffer);
+
 /// How the screen is.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -54,6 +58,8 @@ pub struct Options {
     pub color: bool,
     /// Characters beyond ASCII.
     pub unicode: bool,
+    /// Single events are reported.
+    pub events: bool,
 }
 
 /// What the user wants of the watch.
@@ -87,11 +93,22 @@ impl Screen {
     /// # Errors
     /// When it cannot be.
     pub fn start(options: Options) -> Result<Self> {
+        Self::drawn_by(view::draw, options)
+    }
+
+    /// Likewise, with something else that draws.
+    ///
+    /// # Errors
+    /// When the terminal cannot be taken over.
+    pub fn drawn_by(draw: Draw, options: Options) -> Result<Self> {
         let mailbox = Arc::new(Mailbox::new().context("making a mailbox for the screen")?);
         let (tell_asks, asks) = mpsc::channel(ASKS);
         let (tell_done, done) = channel();
         let terminal = terminal::enter(options.color)
             .context("taking over the terminal (--plain does without)")?;
+        let noted = Noted::begin(mailbox.wake())
+            .inspect_err(|_| terminal::leave())
+            .context("listening for Ctrl-Z")?;
         let drawn = Arc::clone(&mailbox);
         let started = thread::Builder::new()
             .name("tui".to_owned())
@@ -104,8 +121,10 @@ impl Screen {
                 };
                 let mut drawer = Drawer {
                     terminal,
-                    app: App::new(screen),
+                    app: App::new(screen, options.events),
                     mailbox: drawn,
+                    noted,
+                    draw,
                     asks: tell_asks.clone(),
                     asked: None,
                 };
@@ -187,7 +206,10 @@ impl Screen {
 struct Drawer {
     terminal: Terminal<CrosstermBackend<Frame>>,
     app: App,
+    /// Dropped before the mailbox, which it rings.
+    noted: Noted,
     mailbox: Arc<Mailbox>,
+    draw: Draw,
     asks: mpsc::Sender<Ask>,
     /// The look that was asked for last, and what was known then.
     asked: Option<(u32, String)>,
@@ -204,6 +226,7 @@ impl Drawer {
         let (mut dirty, mut pace) = (true, FRAME);
         loop {
             let mail = self.mailbox.take();
+            dirty |= self.obey()?;
             if mail.closing {
                 return Ok(());
             }
@@ -260,15 +283,29 @@ impl Drawer {
         }
     }
 
+    /// What the shell wants; says whether all has to be drawn again.
+    fn obey(&mut self) -> io::Result<bool> {
+        let came = Noted::came();
+        if came.stop {
+            terminal::leave();
+            self.noted.stop()?;
+        }
+        // After SIGSTOP, too, the shell has had the terminal meanwhile.
+        if came.stop || came.continued {
+            terminal::take()?;
+            self.terminal.clear()?;
+        }
+        Ok(came.stop || came.continued)
+    }
+
     fn ask(&self, ask: Ask) {
         // A watch that is busy for long need not do the same thing sixteen times.
         let _ = self.asks.try_send(ask);
     }
 
     fn draw(&mut self) -> io::Result<()> {
-        let app = &self.app;
-        self.terminal
-            .draw(|frame| view::draw(app, frame.buffer_mut()))?;
+        let (app, draw) = (&self.app, self.draw);
+        self.terminal.draw(|frame| draw(app, frame.buffer_mut()))?;
         Ok(())
     }
 
@@ -321,6 +358,7 @@ impl Drawer {
             }
             Effect::Refresh => self.ask(Ask::Refresh),
             Effect::Redraw => self.terminal.clear()?,
+            Effect::Suspend => stop::ask_the_job(),
             Effect::Export(slug, reports) => {
                 let text = match export(Path::new("."), slug, &reports) {
                     Ok(path) => format!("{} reports in {}", reports.len(), path.display()),

@@ -71,14 +71,23 @@ pub fn enter(color: bool) -> io::Result<Terminal<CrosstermBackend<Frame>>> {
         // --color always is stronger than NO_COLOR.
         force_color_output(true);
     }
+    take()?;
+    Terminal::new(CrosstermBackend::new(Frame::default())).inspect_err(|_| leave())
+}
+
+/// Takes it once more: it was given back, or somebody may have changed it while we were stopped.
+/// In the background this waits for the foreground (SIGTTOU).
+///
+/// # Errors
+/// When it is gone.
+pub fn take() -> io::Result<()> {
+    // Else it counts as done (crossterm remembers).
+    disable_raw_mode()?;
     enable_raw_mode()?;
     OURS.store(true, Ordering::SeqCst);
-    let begin = || {
-        let mut frame = Frame::default();
-        frame.queue(EnterAlternateScreen)?.queue(Hide)?.flush()?;
-        Terminal::new(CrosstermBackend::new(frame))
-    };
-    begin().inspect_err(|_| leave())
+    let mut begin = Frame::default();
+    let begun = begin.queue(EnterAlternateScreen)?.queue(Hide)?.flush();
+    begun.inspect_err(|_| leave())
 }
 
 /// Gives the terminal back as it was. Once is enough; whoever draws still, draws nothing.

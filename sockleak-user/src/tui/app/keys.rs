@@ -86,6 +86,8 @@ pub enum Command {
     Export,
     /// Draw everything again.
     Redraw,
+    /// Stop, until the shell lets it go on.
+    Suspend,
 }
 
 /// A line of the help.
@@ -218,6 +220,12 @@ pub const BINDINGS: &[Binding] = &[
         Command::Redraw,
         "^L",
         "draw the screen again",
+    ),
+    bind(
+        &[Key::Ctrl('z')],
+        Command::Suspend,
+        "^Z",
+        "stop; the shell's fg goes on with it",
     ),
     bind(
         &[Key::Char('?'), Key::Char('H')],

@@ -90,6 +90,8 @@ pub struct Known {
     pub failures: Vec<Failed>,
     /// Failed calls of kinds that are not kept.
     pub failures_not_kept: u64,
+    /// Single events are reported.
+    pub has_events: bool,
     /// Events with their numbers, newest first.
     pub events: VecDeque<(u64, Arc<Report>)>,
     /// Events that have come, also those that are not kept.

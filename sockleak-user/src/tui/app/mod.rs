@@ -43,6 +43,8 @@ pub enum Effect {
     Export(&'static str, Vec<Arc<Report>>),
     /// Draw every cell again.
     Redraw,
+    /// Stop, as a job of the shell.
+    Suspend,
 }
 
 /// What is being typed.
@@ -100,10 +102,13 @@ pub struct App {
 }
 
 impl App {
-    /// Nothing known yet.
-    pub fn new(screen: Screen) -> Self {
+    /// Nothing known yet, but whether single events will come.
+    pub fn new(screen: Screen, events: bool) -> Self {
         Self {
-            known: Known::default(),
+            known: Known {
+                has_events: events,
+                ..Known::default()
+            },
             frozen: None,
             screen,
             view: View::default(),
@@ -265,6 +270,7 @@ impl App {
                 return Effect::Refresh;
             }
             Command::Redraw => return Effect::Redraw,
+            Command::Suspend => return Effect::Suspend,
             Command::Export => return Effect::Export(self.view.slug(), export::reports(self)),
             Command::Help => {
                 self.help = match self.help {

@@ -150,7 +150,11 @@ fn nothing(view: View, known: &Known) -> String {
         View::Searches => "no port was searched in this interval".to_owned(),
         View::Destinations => "no connect() in this interval".to_owned(),
         View::Ports => "no namespace has been looked at yet".to_owned(),
-        View::Events => "no events yet; they are noted with: sockleak watch --events".to_owned(),
+        View::Events if known.has_events => "no event yet".to_owned(),
+        View::Events => {
+            "events are not noted, to save their cost; start with: sockleak watch --events"
+                .to_owned()
+        }
     }
 }
 

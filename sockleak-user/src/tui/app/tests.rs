@@ -78,7 +78,7 @@ const ALL: [&str; 12] = [
 ];
 
 pub fn full(screen: Screen) -> App {
-    let mut app = App::new(screen);
+    let mut app = App::new(screen, true);
     app.take(batch(&ALL));
     app
 }
@@ -146,7 +146,7 @@ fn the_cursor_moves_within_the_rows() {
 
 #[test]
 fn pages_and_half_pages_are_what_is_seen() {
-    let mut app = App::new(SCREEN);
+    let mut app = App::new(SCREEN, true);
     let events: Vec<&str> = std::iter::repeat_n("event_alloc", 100).collect();
     app.take(batch(&["interval"]));
     app.take(batch(&events));
@@ -350,6 +350,7 @@ fn what_the_watch_has_to_do_is_handed_out() {
         assert!(matches!(app.key(key), Effect::Refresh));
     }
     assert!(matches!(app.key(Key::Ctrl('l')), Effect::Redraw));
+    assert!(matches!(app.key(Key::Ctrl('z')), Effect::Suspend));
     assert!(matches!(app.key(Key::Char('j')), Effect::None));
 }
 
@@ -486,7 +487,7 @@ fn no_key_does_harm_before_the_first_report_or_on_a_screen_of_nothing() {
             height,
             ..SCREEN
         };
-        for mut app in [App::new(screen), full(screen)] {
+        for mut app in [App::new(screen, true), full(screen)] {
             for view in 0..View::ALL.len() {
                 app.key(Key::Char(
                     char::from_digit(view as u32 + 1, 10).expect("a digit"),

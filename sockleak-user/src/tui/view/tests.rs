@@ -93,7 +93,7 @@ fn frames() {
     let sorted = [Key::Char('s'), Key::Char('r')];
     golden("sorted", &at(SMALL, &sorted));
     golden("attached", &{
-        let mut app = App::new(screen(SMALL, true));
+        let mut app = App::new(screen(SMALL, true), false);
         app.take(Batch {
             reports: of(&["start"]),
             ..Batch::default()
@@ -101,7 +101,7 @@ fn frames() {
         app
     });
     golden("nothing_found", &{
-        let mut app = App::new(screen(SMALL, true));
+        let mut app = App::new(screen(SMALL, true), false);
         app.take(Batch {
             reports: of(&["start", "interval_blind"]),
             ..Batch::default()
@@ -109,7 +109,7 @@ fn frames() {
         app
     });
     golden("losses_missed_hostile", &{
-        let mut app = App::new(screen(SMALL, true));
+        let mut app = App::new(screen(SMALL, true), false);
         app.take(Batch {
             reports: of(&["start", "interval_first", "leak_unknown", "failure_hostile"]),
             missed_intervals: 3,
@@ -185,7 +185,7 @@ fn without_unicode_all_is_ascii() {
 /// Nothing that a name contains reaches the terminal as a command or leaves its cell.
 #[test]
 fn hostile_names_are_cells_like_others() {
-    let mut app = App::new(screen(LARGE, true));
+    let mut app = App::new(screen(LARGE, true), false);
     let names: Vec<&str> = vec![
         "interval_first",
         "leak_unknown",
