@@ -549,6 +549,33 @@ fn colour_follows_the_flag_and_no_color() {
 }
 
 #[test]
+fn whoever_waits_is_told_for_what_and_finds_only_the_report_afterwards() {
+    if !can_run() {
+        return;
+    }
+    let script = format!("{SOCKLEAK} diagnose -d 3 --no-bpf | cat; echo \"over\"");
+    let terminal = Terminal::start("progress", (80, 50), &script);
+    terminal.when("what is done", |screen| {
+        screen
+            .lines()
+            .any(|line| line.starts_with("looking, and watching: ") && line.ends_with(" of 3 s"))
+    });
+    let screen = terminal.sees("over");
+    assert!(!screen.contains("watching: "), "{screen}");
+    assert!(
+        screen.contains("looked") || screen.contains("checked"),
+        "{screen}"
+    );
+    // Nobody looks at standard error: nothing is written there.
+    let output = Command::new(SOCKLEAK)
+        .args(["diagnose", "-d", "1", "--no-bpf"])
+        .env("TERM", "xterm")
+        .output()
+        .expect("sockleak can be started");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
 fn plain_is_plain_on_a_terminal_too() {
     if !can_run() {
         return;

@@ -8,6 +8,7 @@ use super::{
     exit,
     prepare::{explain, prepare},
     printer::Printer,
+    progress::Progress,
 };
 use crate::{
     engine::{DiagnoseSettings, diagnose, timestamp},
@@ -31,11 +32,13 @@ pub fn run(args: &DiagnoseArgs) -> Result<u8> {
         stacks: config.stacks,
         what_if: config.what_if,
     };
+    let progress = Progress::begin("looking, and watching", Some(config.duration));
     let (facts, plan) = prepare(config.choice.unwrap_or(Choice::Auto));
     let plan = config.choice.map(|_| &plan);
     let may_go_without = config.choice.is_none_or(|choice| choice == Choice::Auto);
     let report = diagnose(&facts, plan, may_go_without, &settings)
         .map_err(|error| explain(&facts, error))?;
+    drop(progress);
     let is_sick = !report.healthy;
     Printer::stdout(config.format)
         .print(&Report::new(timestamp(), Body::Diagnosis(report.into())))?;

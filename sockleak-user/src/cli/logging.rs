@@ -7,6 +7,7 @@ use std::{
 
 use log::{LevelFilter, Log, Metadata, Record};
 
+use super::progress::before_a_line;
 use crate::sanitize::defused;
 
 struct ToStderr;
@@ -38,6 +39,7 @@ pub fn restore() {
 }
 
 fn write(line: &str) {
+    let line = format!("{}{line}", before_a_line());
     // One write, so that lines of several threads do not mix. Nobody is left to tell when
     // it fails.
     let _ = std::io::stderr().write_all(line.as_bytes());

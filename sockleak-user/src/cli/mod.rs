@@ -13,6 +13,7 @@ pub mod ports;
 mod prepare;
 pub mod printer;
 pub mod probes;
+mod progress;
 pub mod report;
 pub mod run;
 pub mod snapshot;

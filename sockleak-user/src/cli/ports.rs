@@ -6,6 +6,7 @@ use anyhow::{Context as _, Error, Result};
 
 use super::{
     args::PortsArgs, config::PortsConfig, exit::Failure, prepare::prepare, printer::Printer,
+    progress::Progress,
 };
 use crate::{
     engine::{PortsSettings, ports, timestamp},
@@ -35,8 +36,10 @@ pub fn run(args: &PortsArgs) -> Result<()> {
         to: config.to.map(|dst| (config.from, dst)),
         top: config.top,
     };
+    let progress = Progress::begin("looking at all descriptors and ports", None);
     let mut attached = (!config.no_bpf).then(attach).flatten();
     let report = ports(attached.as_mut(), &netns, &settings).map_err(explain)?;
+    drop(progress);
     Printer::stdout(config.format).print(&Report::new(timestamp(), Body::Ports(report.into())))
 }
 

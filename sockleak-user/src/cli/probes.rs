@@ -3,6 +3,7 @@
 use super::args::ProbesArgs;
 use super::config;
 use super::printer::Printer;
+use super::progress::Progress;
 use crate::engine::timestamp;
 use crate::kernel::{Facts, Problem, problems};
 use crate::probe::coverage::Outcome;
@@ -27,11 +28,13 @@ const FOR_A_MOMENT: LoadOptions = LoadOptions {
 /// # Errors
 /// When standard output cannot be written.
 pub fn run(args: &ProbesArgs) -> anyhow::Result<()> {
+    let progress = Progress::begin("trying every hook", None);
     let facts = facts::gather();
     let plan = plan(&facts, config::choice(args.backend));
     let attempt = Attached::load(&facts, &plan, &FOR_A_MOMENT);
     let attempt = attempt.map(|attached| attached.outcomes().to_vec());
     let report = report(&facts, &plan, attempt);
+    drop(progress);
     Printer::stdout(config::format(&args.output))
         .print(&Report::new(timestamp(), Body::Probes(report)))
 }

@@ -12,6 +12,7 @@ use super::{
     args::ReportArgs,
     config,
     printer::{Format, check},
+    progress::Progress,
 };
 use crate::{
     mask::Masker,
@@ -68,6 +69,7 @@ pub fn run(args: &ReportArgs) -> Result<()> {
     match args.html.as_deref().filter(|out| *out != Path::new("-")) {
         None => show(&mut io::stdout().lock()),
         Some(path) => {
+            let _progress = Progress::begin("reading the recording", None);
             // Only a whole page is written, and never over a recording.
             let mut page = Vec::new();
             show(&mut page)?;

@@ -7,6 +7,7 @@ use super::{
     config::SnapshotConfig,
     prepare::{explain, prepare},
     printer::Printer,
+    progress::Progress,
 };
 use crate::{
     engine::{SnapshotSettings, snapshot, timestamp},
@@ -24,6 +25,7 @@ pub fn run(args: &SnapshotArgs) -> Result<()> {
         filter: config.filter,
         sockets: config.sockets,
     };
+    let progress = Progress::begin("looking at all descriptors", None);
     let report = if config.no_bpf {
         snapshot(None, &settings)?
     } else {
@@ -32,5 +34,6 @@ pub fn run(args: &SnapshotArgs) -> Result<()> {
             .map_err(|error| explain(&facts, error.into()))?;
         snapshot(Some(&mut attached), &settings)?
     };
+    drop(progress);
     Printer::stdout(config.format).print(&Report::new(timestamp(), Body::Snapshot(report)))
 }

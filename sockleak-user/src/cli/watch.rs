@@ -17,6 +17,7 @@ use super::{
     output::Output,
     prepare::{explain, prepare},
     printer::{Format, Printer},
+    progress::Progress,
 };
 use crate::{
     decode::{self, Event, EventKind},
@@ -60,7 +61,10 @@ pub fn run(args: &WatchArgs) -> Result<()> {
         let _too_large = listen(SignalKind::from_raw(libc::SIGXFSZ))?;
         let printer = Printer::stdout(config.format);
         let mut output = Output::new(printer, config.record.as_deref())?;
-        let (session, start, events) = match Session::start(&facts, &plan, settings) {
+        let progress = Progress::begin("attaching, and looking at all descriptors", None);
+        let started = Session::start(&facts, &plan, settings);
+        drop(progress);
+        let (session, start, events) = match started {
             Ok(started) => started,
             Err(error) => {
                 output.discard();
