@@ -1,10 +1,12 @@
 //! Holds sockets in every state a descriptor can show, and says which is which:
-//! `holder zoo|own|shared|passed|thread|stray|churn|scan`.
+//! `holder zoo|own|shared|passed|thread|stray|churn|scan|half-closed|small-range|reserved-range`.
 //!
 //! Prints a line `NAME PID FD PORT` per socket (port 0 for none), then `ready`, and holds them
 //! until its standard input ends. Runs in a new network namespace of its own; needs
 //! CAP_SYS_ADMIN for that, except for `own` and `scan`, which stay where they are.
 
+#[path = "holder/conditions.rs"]
+mod conditions;
 #[path = "holder/peers.rs"]
 mod peers;
 #[path = "holder/sharing.rs"]
@@ -40,6 +42,9 @@ fn main() -> anyhow::Result<()> {
         "stray" => sharing::in_namespace_left_behind(&mut kept)?,
         "churn" => return sharing::churn(),
         "scan" => return scan(),
+        "half-closed" => conditions::half_closed(&mut kept)?,
+        "small-range" => conditions::range(&mut kept, "40000 40199", "")?,
+        "reserved-range" => conditions::range(&mut kept, "32768 60999", "32768-52767")?,
         other => bail!("unknown scenario {other}"),
     }
     hold(kept)
