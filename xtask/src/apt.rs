@@ -223,6 +223,13 @@ fn parse_stanzas(text: &str) -> Vec<Package> {
         .collect()
 }
 
+/// The address of this machine's Debian archive.
+pub fn mirror() -> Result<String> {
+    let archives = sources::debian_archives()?;
+    let first = archives.first().context("there is one, or an error")?;
+    Ok(first.uri().to_owned())
+}
+
 /// Whether Debian version `a` is newer than `b`.
 pub fn newer(a: &str, b: &str) -> bool {
     Command::new("dpkg")

@@ -8,6 +8,7 @@ mod cache;
 mod check_bpf;
 mod cmd;
 mod cpio;
+mod dist;
 #[path = "../../tests/src/frame.rs"]
 #[allow(dead_code, reason = "the writing half is for the guest")]
 mod frame;
@@ -45,6 +46,8 @@ enum Command {
     BuildBpf(build_bpf::Options),
     /// Rebuild the committed objects elsewhere and compare bytes.
     CheckBpf,
+    /// Make what is installed: a static binary, its man pages and completions, as .deb and .tar.gz.
+    Dist(dist::Options),
     /// Check formatting, clippy for both sides and the invariants of the design.
     Lint,
     /// Run the agent beside everything at once, after which nothing may have grown.
@@ -72,6 +75,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Bench(options) => bench::run(&root, &options)?,
         Command::BuildBpf(options) => build_bpf::run(&root, &options)?,
         Command::CheckBpf => check_bpf::run(&root)?,
+        Command::Dist(options) => dist::run(&root, &options)?,
         Command::Lint => lint::run(&root)?,
         Command::Soak(options) => return soak::run(&root, &options),
         Command::Test(options) => return test::run(&root, &options),

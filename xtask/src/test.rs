@@ -21,7 +21,8 @@ use crate::{
     bundle::Bundle,
     check_bpf,
     cmd::{self, note},
-    guest_build::{self, INIT, Profile, SOCKLEAK, VMTEST},
+    dist,
+    guest_build::{self, INIT, Profile, Program, SOCKLEAK, VMTEST},
     kernel::{self, Kernel, MATRIX, NotFetched},
     lint,
     qemu::Qemu,
@@ -90,6 +91,9 @@ impl Report {
     }
 }
 
+/// What runs in guests.
+const GUEST_PROGRAMS: [Program; 3] = [INIT, SOCKLEAK, VMTEST];
+
 /// Everything that guests need from the network.
 struct Fetched {
     qemu: Result<Qemu>,
@@ -136,6 +140,18 @@ pub fn run(root: &Path, options: &Options) -> Result<ExitCode> {
             let result = check_bpf::run(root);
             report.step("check-bpf", result);
         });
+    }
+    if !options.quick {
+        report.timed("packages", |report| {
+            // As for the guests, which therefore find it built.
+            let built = guest_build::build(root, &GUEST_PROGRAMS, Profile::Guest);
+            let tried = built.and_then(|built| match &built[..] {
+                [_, program, _] => dist::try_out(root, program.clone()),
+                _ => bail!("cargo built something else"),
+            });
+            report.step("packages", tried);
+        });
+        report.not_run("the package in a clean system (cargo xtask dist --check, as root)");
     }
     let rows = match fetching {
         Some(fetching) => report.timed("kernel matrix", |report| {
@@ -298,7 +314,7 @@ fn run_matrix(
     if kernels.is_empty() {
         return Vec::new();
     }
-    let built = guest_build::build(root, &[INIT, SOCKLEAK, VMTEST], Profile::Guest);
+    let built = guest_build::build(root, &GUEST_PROGRAMS, Profile::Guest);
     let programs = match built.as_deref() {
         Ok([init, sockleak, vmtest]) => matrix::Programs {
             init: init.clone(),

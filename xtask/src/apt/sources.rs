@@ -12,6 +12,11 @@ pub struct Archive {
 }
 
 impl Archive {
+    /// Its address.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
     /// A deb822 stanza for other suites of this archive.
     pub fn stanza(&self, suites: &[&str]) -> String {
         let mut text = format!(
