@@ -11,6 +11,8 @@ pub mod decode;
 pub mod demo;
 pub mod engine;
 pub mod enrich;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod kernel;
 pub mod mask;
 pub mod memory;

@@ -12,6 +12,7 @@ mod dist;
 #[path = "../../tests/src/frame.rs"]
 #[allow(dead_code, reason = "the writing half is for the guest")]
 mod frame;
+mod fuzz;
 mod guest;
 mod guest_build;
 mod initramfs;
@@ -48,6 +49,8 @@ enum Command {
     CheckBpf,
     /// Make what is installed: a static binary, its man pages and completions, as .deb and .tar.gz.
     Dist(dist::Options),
+    /// Look for inputs that break what takes foreign bytes, with libFuzzer.
+    Fuzz(fuzz::Options),
     /// Check formatting, clippy for both sides and the invariants of the design.
     Lint,
     /// Run the agent beside everything at once, after which nothing may have grown.
@@ -76,6 +79,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::BuildBpf(options) => build_bpf::run(&root, &options)?,
         Command::CheckBpf => check_bpf::run(&root)?,
         Command::Dist(options) => dist::run(&root, &options)?,
+        Command::Fuzz(options) => fuzz::run(&root, &options)?,
         Command::Lint => lint::run(&root)?,
         Command::Soak(options) => return soak::run(&root, &options),
         Command::Test(options) => return test::run(&root, &options),

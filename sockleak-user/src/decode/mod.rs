@@ -3,6 +3,8 @@
 
 mod endings;
 mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod inventory;
 mod left;
 mod maps;

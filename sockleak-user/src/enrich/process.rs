@@ -139,6 +139,21 @@ fn parse_cgroups(text: &[u8]) -> Cgroups {
     }
 }
 
+/// Files of a process, whatever is in them.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz(text: &[u8]) {
+    let cgroups = parse_cgroups(text);
+    let printable = |text: &str| text.chars().all(crate::sanitize::is_harmless);
+    assert!(cgroups.all.iter().all(|path| printable(path)));
+    assert!(cgroups.container().is_none_or(|id| printable(&id)));
+    assert!(cgroups.pod().is_none_or(|id| printable(&id)));
+    let _ = (
+        is_zombie(text),
+        parse_fd_limit(text),
+        ns_pid_in_status(text),
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

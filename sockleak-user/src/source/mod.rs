@@ -1,5 +1,7 @@
 //! Brings bytes and facts out of the running system: no accounting, no verdicts.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod inventory;
 pub mod kernel_maps;
 pub mod limits;

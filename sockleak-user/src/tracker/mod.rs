@@ -10,6 +10,8 @@ mod census;
 mod confidence;
 pub mod diagnosis;
 mod failures;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod gaps;
 mod groups;
 mod hash;

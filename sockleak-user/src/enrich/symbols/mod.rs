@@ -33,6 +33,8 @@
 
 mod agent;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod helper;
 pub(super) mod maps;
 mod perf_map;

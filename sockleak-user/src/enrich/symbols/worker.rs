@@ -16,6 +16,8 @@ use rustix::fs::{FileType, fstat};
 use super::frame::Frame;
 use super::protocol::{self, Question, Reply};
 use super::{MAX_ADDRESSES, WORKER_COMMAND};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use elf::address_of;
 use resolve::Resolver;
 
 /// Is the helper when the command line says so; a binary that wants to be one calls this before

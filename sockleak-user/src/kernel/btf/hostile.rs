@@ -4,11 +4,12 @@
 use proptest::prelude::*;
 
 use super::builder::Builder;
+use super::fuzz::ask_everything;
 use super::wire::kind;
 use super::{Btf, BtfError};
 
 /// Something of every kind, small enough to damage at each byte.
-fn sample() -> Vec<u8> {
+pub(crate) fn sample() -> Vec<u8> {
     let mut b = Builder::default();
     let int = b.int("int", 4);
     let short = b.int("unsigned short", 2);
@@ -37,48 +38,6 @@ fn sample() -> Vec<u8> {
     b.raw("double", u32::from(kind::FLOAT) << 24, 8, &[]);
     b.raw("tag", u32::from(kind::DECL_TAG) << 24, outer, &[0]);
     b.build()
-}
-
-/// Puts every kind of question to the bytes.
-fn ask_everything(bytes: &[u8]) -> Result<(), BtfError> {
-    let btf = Btf::parse(bytes)?;
-    for name in ["outer", "inner", "inner_t", "bits", "e", "", "nothing"] {
-        let _ = btf.struct_size(name);
-        for path in [
-            "a.low",
-            "a.range",
-            "a.range.x",
-            "a.whole",
-            "x",
-            "y",
-            "p.q",
-            "",
-            ".",
-        ] {
-            if let Ok(member) = btf.member(name, path) {
-                // Never outside of its struct, or the kernel side would read foreign memory.
-                let bits = match member.bit_size {
-                    0 => u64::from(member.byte_size) * 8,
-                    bits => u64::from(bits),
-                };
-                let end = u64::from(member.bit_offset) + bits;
-                let sizes = btf.aggregates(name).map(|ty| u64::from(ty.size_or_type));
-                assert!(sizes.max().is_some_and(|size| end <= size * 8));
-            }
-        }
-    }
-    for name in ["f", "t", "", "outer"] {
-        let _ = btf.func(name).map(|proto| proto.to_string());
-        let _ = btf.tracepoint(name).map(|proto| proto.to_string());
-        let _ = btf.enum_value(name);
-    }
-    for id in 0..=u32::try_from(btf.len()).unwrap() + 1 {
-        let text = btf.type_text(id);
-        assert!(text.len() < 1 << 20, "{} bytes of text", text.len());
-        let _ = btf.size_of(id);
-    }
-    assert!(btf.enum_value("E_ONE").is_none_or(|_| btf.len() > 1));
-    Ok(())
 }
 
 #[test]

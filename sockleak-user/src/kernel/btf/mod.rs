@@ -7,6 +7,8 @@
 
 mod enums;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod load;
 mod member;
 mod proto;
@@ -16,7 +18,7 @@ mod wire;
 #[cfg(test)]
 pub(crate) mod builder;
 #[cfg(test)]
-mod hostile;
+pub(crate) mod hostile;
 
 use std::borrow::Cow;
 

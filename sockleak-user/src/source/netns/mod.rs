@@ -242,6 +242,14 @@ fn unescape_octal(mut text: &[u8]) -> Vec<u8> {
     plain
 }
 
+/// A mount table, whatever is in it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz(mountinfo: &[u8]) {
+    for (_, path) in parse_nsfs_mounts(mountinfo) {
+        assert!(path.as_os_str().len() <= mountinfo.len());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

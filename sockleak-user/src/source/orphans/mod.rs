@@ -12,6 +12,8 @@ use sockleak_ebpf::{SocketEntry, names::maps};
 
 use crate::{decode, model::ProcessId, probe::Attached};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use netstat::parse as parse_netstat;
 pub use netstat::{Aborts, Overflows, aborts, overflows};
 
 /// Most entries that one walk looks at; the map has no more.

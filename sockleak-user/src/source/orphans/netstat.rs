@@ -44,7 +44,7 @@ pub fn overflows() -> Option<Overflows> {
 
 /// Parses the file: per group a line of names and a line of numbers. By name, because the
 /// kernel inserts counters in between (net/ipv4/proc.c `snmp4_net_list`).
-fn parse(text: &str) -> Option<Aborts> {
+pub fn parse(text: &str) -> Option<Aborts> {
     let [memory, timeout] = named(text, ["TCPAbortOnMemory", "TCPAbortOnTimeout"])?;
     Some(Aborts { memory, timeout })
 }

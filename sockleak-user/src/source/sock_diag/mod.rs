@@ -71,6 +71,18 @@ impl From<DiagSocket> for ListedSocket {
     }
 }
 
+/// The sockets of a datagram, and whether the dump was interrupted.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz(
+    datagram: &[u8],
+    sequence: u32,
+) -> impl Iterator<Item = (Option<DiagSocket>, bool)> {
+    message::answers(datagram, sequence).map(|(answer, interrupted)| match answer {
+        Answer::Socket(socket) => (Some(socket), interrupted),
+        Answer::Done | Answer::Error(_) | Answer::Ignored(_) => (None, interrupted),
+    })
+}
+
 /// Set of TCP states to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct States(u32);
