@@ -20,6 +20,7 @@ pub mod model;
 pub mod probe;
 pub mod render;
 pub mod report;
+pub mod rights;
 pub mod sanitize;
 pub mod source;
 pub mod tracker;

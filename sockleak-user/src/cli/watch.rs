@@ -24,6 +24,7 @@ use crate::{
     engine::{Sampled, Session, Settings, timestamp},
     model::{Filter, Subject},
     report::{Body, EventReport, HotLoop, Report, SearchOutcome, errno_name},
+    rights,
     source::ring::RECORD,
     tracker::VisibleCalls,
     tui::Ask,
@@ -71,6 +72,7 @@ pub fn run(args: &WatchArgs) -> Result<()> {
                 return Err(explain(&facts, error));
             }
         };
+        rights::keep_for_watching();
         if let Some(options) = config.screen {
             output.open_screen(options)?;
         }

@@ -22,6 +22,7 @@ use crate::{
         ChecksReport, DiagnosisReport, FailureReport, HotLoop, Leak, OpCounts, OrphansReport,
         PressureReport,
     },
+    rights,
     source::{
         limits,
         netns::{self, Namespaces, NetnsHandle, listing, port_settings},
@@ -91,7 +92,10 @@ pub fn diagnose(
     let before = overflows();
     let attached = plan.map(|plan| Session::start(facts, plan, session_settings(settings)));
     let seen = match attached {
-        Some(Ok((session, ..))) => traced(session, settings)?,
+        Some(Ok((session, ..))) => {
+            rights::keep_for_watching();
+            traced(session, settings)?
+        }
         Some(Err(error)) if !may_go_without => return Err(error),
         Some(Err(error)) => untraced(settings, format!("without BPF: {error:#}"))?,
         None => untraced(settings, "without BPF (--no-bpf)".to_owned())?,

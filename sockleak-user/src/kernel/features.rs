@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::bpf::{self, Kind};
 use super::btf::Btf;
-use super::privileges::{Lockdown, Privileges};
+use super::privileges::{Capability, Lockdown, Privileges};
 
 /// Present exactly when kprobes can be opened through perf_event_open(2) (CONFIG_KPROBE_EVENTS).
 const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe/type";
@@ -138,9 +138,10 @@ impl Features {
                 Some(id) => ask.program("iter/task_file programs", Kind::Iter(id)),
                 None => absent("task_file iterator"),
             },
-            cgroup_sock_create: ask.program("cgroup/sock_create programs", Kind::CgroupSockCreate),
+            cgroup_sock_create: ask
+                .cgroup_program("cgroup/sock_create programs", Kind::CgroupSockCreate),
             cgroup_sock_release: ask
-                .program("cgroup/sock_release programs", Kind::CgroupSockRelease),
+                .cgroup_program("cgroup/sock_release programs", Kind::CgroupSockRelease),
             ringbuf: ask.answer("ring buffer maps", bpf::create_ringbuf()),
             trace_events: TRACEFS.iter().any(|tracefs| Path::new(tracefs).is_dir()),
             // One mount point that is not UTF-8 must not hide the others.
@@ -167,6 +168,20 @@ struct Asker<'a> {
 impl Asker<'_> {
     fn program(&self, what: &str, kind: Kind) -> Support {
         self.answer(what, bpf::load(kind))
+    }
+
+    /// Programs that a network stack runs take a capability more.
+    fn cgroup_program(&self, what: &str, kind: Kind) -> Support {
+        match bpf::load(kind) {
+            Err(Errno::PERM) if self.lacks_net_admin() => Support::Blocked(format!(
+                "the kernel refuses {what} (EPERM): CAP_NET_ADMIN is missing"
+            )),
+            answer => self.answer(what, answer),
+        }
+    }
+
+    fn lacks_net_admin(&self) -> bool {
+        self.privileges.may_trace() && !self.privileges.has(Capability::NetAdmin)
     }
 
     /// Kernels without direct calls from ftrace, such as arm64 before 6.4, load what they then
@@ -212,7 +227,11 @@ fn policy(privileges: &Privileges) -> String {
     if !privileges.may_trace() {
         return match privileges.initial_user_ns {
             Some(false) => "this is a user namespace, whose capabilities do not reach bpf(2)",
-            _ => "CAP_BPF and CAP_PERFMON are missing",
+            _ => match [Capability::Bpf, Capability::Perfmon].map(|one| privileges.has(one)) {
+                [true, _] => "CAP_PERFMON is missing",
+                [_, true] => "CAP_BPF is missing",
+                _ => "CAP_BPF and CAP_PERFMON are missing",
+            },
         }
         .to_owned();
     }
@@ -240,7 +259,7 @@ fn name(errno: Errno) -> String {
 
 /// The mount point of cgroup v2 in a `/proc/PID/mountinfo`. A mount of the hierarchy's root comes
 /// before one of a part of it.
-fn cgroup2_mount(mountinfo: &str) -> Option<String> {
+pub(crate) fn cgroup2_mount(mountinfo: &str) -> Option<String> {
     let mounts: Vec<(&str, &str)> = mountinfo
         .lines()
         .filter_map(|line| {

@@ -209,10 +209,15 @@ fn inventory(facts: &Facts) -> Option<Problem> {
 
 fn cgroup_programs(facts: &Facts) -> Option<Problem> {
     (facts.privileges.may_trace() && !facts.privileges.has(Capability::NetAdmin)).then_some(())?;
+    // Where no function can be hooked they are the only way to see who creates sockets.
+    let only_way = !facts.can_hook_functions();
     problem(
-        false,
+        only_way,
         "CAP_NET_ADMIN is missing".to_owned(),
-        "the cgroup hooks of the tracepoint backend, and the ports of other network namespaces",
+        match only_way {
+            true => NOTHING_TRACED,
+            false => "the cgroup hooks of the tracepoint backend",
+        },
         SETCAP,
     )
 }

@@ -20,6 +20,7 @@ use sockleak_ebpf::{EventRecord, names::maps};
 use tokio::sync::mpsc;
 
 use crate::probe::Attached;
+use crate::rights;
 
 /// Size of one record; a batch is a whole number of them.
 pub const RECORD: usize = size_of::<EventRecord>();
@@ -60,7 +61,10 @@ impl EventReader {
             .name("events".to_owned())
             .spawn({
                 let (stop, overflow) = (Arc::clone(&stop), Arc::clone(&overflow));
-                move || drain(ring, &sender, &stop, &overflow)
+                move || {
+                    rights::keep_none();
+                    drain(ring, &sender, &stop, &overflow)
+                }
             })
             .context("starting the thread that reads events")?;
         Ok((

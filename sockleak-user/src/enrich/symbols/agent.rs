@@ -14,6 +14,7 @@ use super::helper::{Failure, Helper, Remains, describe};
 use super::protocol::{Depth, Question, Reply};
 use super::troubles::Troubles;
 use super::{Answer, Frame, MAX_ADDRESSES, Request, Why, call};
+use crate::rights;
 
 /// Helpers that were killed and do not end; with more of them no new one is started.
 const MOST_STUCK: usize = 4;
@@ -70,7 +71,11 @@ impl Symbolizer {
         let queue = settings.queue;
         thread::Builder::new()
             .name("symbols".to_owned())
-            .spawn(move || Desk::new(settings).work(&to_do, &done))?;
+            .spawn(move || {
+                // All it does is to start helpers and to talk to them.
+                rights::keep_for_looking();
+                Desk::new(settings).work(&to_do, &done);
+            })?;
         Ok(Self {
             requests,
             answers,

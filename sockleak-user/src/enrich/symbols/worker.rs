@@ -16,6 +16,7 @@ use rustix::fs::{FileType, fstat};
 use super::frame::Frame;
 use super::protocol::{self, Question, Reply};
 use super::{MAX_ADDRESSES, WORKER_COMMAND};
+use crate::rights;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use elf::address_of;
 use resolve::Resolver;
@@ -48,7 +49,8 @@ fn work(parent: Option<u32>) -> io::Result<()> {
     confine::follow(parent)?;
     confine::close_all_but_standard()?;
     confine::bound_resources()?;
-    confine::drop_rights();
+    // Where that is refused it goes on as it is: the agent runs with the same.
+    rights::keep_for_looking();
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut resolver = Resolver::new();
     while let Some(mut question) = protocol::read::<Question>(&mut socket)? {

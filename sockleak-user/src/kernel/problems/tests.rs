@@ -37,7 +37,21 @@ fn one_missing_capability_is_named_alone() {
     facts.privileges.capabilities.insert(Capability::Perfmon);
     assert_eq!(problems(&facts), []);
     facts.privileges.capabilities.remove(&Capability::NetAdmin);
-    assert_eq!(problems(&facts)[0].what, "CAP_NET_ADMIN is missing");
+    let found = problems(&facts);
+    assert_eq!(found[0].what, "CAP_NET_ADMIN is missing");
+    assert!(!found[0].fatal, "functions can be hooked without it");
+}
+
+#[test]
+fn where_only_cgroup_programs_see_who_creates_sockets_net_admin_is_essential() {
+    let mut facts = hardened();
+    let capabilities = &mut facts.privileges.capabilities;
+    capabilities.remove(&Capability::SysAdmin);
+    capabilities.remove(&Capability::NetAdmin);
+    let found = fatal(&facts);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].what, "CAP_NET_ADMIN is missing");
+    assert!(found[0].fix.contains("cap_net_admin"));
 }
 
 #[test]

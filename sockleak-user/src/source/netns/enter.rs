@@ -5,6 +5,7 @@ use std::thread;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{NetnsError, NetnsHandle};
+use crate::rights;
 
 /// Runs `inside` on a thread of its own that has entered `netns` and ends afterwards, so no
 /// other thread ever changes its namespace. The calling thread's own namespace need not be
@@ -33,6 +34,7 @@ pub fn in_netns<T: Send>(
             .name("netns".to_owned())
             .spawn_scoped(scope, || {
                 use std::os::fd::AsFd;
+                rights::take_reserve(caps::Capability::CAP_SYS_ADMIN);
                 move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?;
                 Ok::<T, rustix::io::Errno>(inside())
             })

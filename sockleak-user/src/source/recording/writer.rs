@@ -16,6 +16,7 @@ use super::{
     batch::Batch,
     disk::{Disk, Summary, Tell, Writer},
 };
+use crate::rights;
 
 /// Most bytes of a recording, but for the last report.
 pub const LIMIT: u64 = 1 << 30;
@@ -60,6 +61,8 @@ impl Recorder {
         let (queue, batches) = sync_channel::<Batch>(QUEUE);
         let (tell_done, done) = channel();
         let run = move || {
+            // The file is open.
+            rights::keep_none();
             for batch in batches {
                 writer.write(batch);
             }

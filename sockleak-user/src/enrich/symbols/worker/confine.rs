@@ -3,21 +3,10 @@
 
 use std::io;
 
-use caps::{CapSet, Capability, CapsHashSet};
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 
 /// Bytes of private memory. Mapped files do not count.
 pub const MEMORY: u64 = 512 << 20;
-
-/// What it takes to look into other users' processes and files, and nothing else.
-const RIGHTS: [Capability; 3] = [
-    // /proc/PID/{maps,root,exe}
-    Capability::CAP_SYS_PTRACE,
-    // /proc/PID/map_files
-    Capability::CAP_CHECKPOINT_RESTORE,
-    // Binaries that only their owner may read.
-    Capability::CAP_DAC_READ_SEARCH,
-];
 
 /// Ends with the agent, however that ends.
 pub fn follow(parent: u32) -> io::Result<()> {
@@ -59,17 +48,6 @@ pub fn bound_resources() -> io::Result<()> {
         )?;
     }
     Ok(())
-}
-
-/// Keeps of the rights that it has those it needs, and cannot get them back. Where that is
-/// refused it goes on as it is: the agent runs with the same.
-pub fn drop_rights() {
-    let held = caps::read(None, CapSet::Permitted).unwrap_or_default();
-    let keep: CapsHashSet = RIGHTS.into_iter().filter(|c| held.contains(c)).collect();
-    let _ = caps::clear(None, CapSet::Inheritable);
-    let _ = caps::set(None, CapSet::Effective, &keep);
-    let _ = caps::set(None, CapSet::Permitted, &keep);
-    let _ = rustix::thread::set_no_new_privs(true);
 }
 
 /// Bytes of private memory in use: field 6 of `/proc/self/statm`, `mm->data_vm`, which is what
