@@ -57,6 +57,8 @@ mod testing;
 #[cfg(test)]
 mod verdict_tests;
 #[cfg(test)]
+mod world;
+#[cfg(test)]
 mod world_tests;
 
 use std::collections::HashMap;
