@@ -58,6 +58,45 @@ impl Loss {
             + self.programs_missed.values().sum::<u64>()
             + self.undecodable
     }
+
+    /// Those on which counts of sockets rest, so that they are wrong until the next inventory:
+    /// not what only says why a connection ended, what a search cost, or one event of many.
+    pub fn of_sockets(&self) -> u64 {
+        self.sockets_full
+            + self.sockets_failed
+            + self.sockets_stale
+            + self.sockets_undeleted
+            + self.processes_full
+            + self.processes_failed
+            + self.programs_missed.values().sum::<u64>()
+            + self.undecodable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_of_sockets_rest_on() {
+        let event = || BTreeMap::from([("alloc".to_owned(), 1)]);
+        let beside = Loss {
+            searches_full: 1,
+            failures_full: 1,
+            searches_unmatched: 1,
+            endings_full: 1,
+            stacks_missed: event(),
+            events_dropped: event(),
+            ..Loss::default()
+        };
+        assert_eq!((beside.of_sockets(), beside.total()), (0, 5));
+        let skipped = Loss {
+            programs_missed: event(),
+            sockets_full: 2,
+            ..Loss::default()
+        };
+        assert_eq!(skipped.of_sockets(), 3);
+    }
 }
 
 /// What sockleak itself has cost so far.

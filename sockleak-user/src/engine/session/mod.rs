@@ -202,6 +202,7 @@ impl Session {
     /// # Errors
     /// When the counters, sockstat or the descriptors cannot be read.
     pub fn sample(&mut self) -> Result<Sampled> {
+        self.cadence.lost(self.loss().of_sockets());
         let due = self.cadence.is_due(clock::monotonic_ns());
         let infos = self.observe(due, false)?;
         let leaks = self.leaks(&infos, Duration::ZERO);
@@ -252,7 +253,7 @@ impl Session {
 
     /// Makes the next sample look at all descriptors, however dear the last look was.
     pub fn demand_inventory(&mut self) {
-        self.cadence = Cadence::default();
+        self.cadence.demand();
     }
 
     /// The last sample, with an inventory of its own, and the totals.
