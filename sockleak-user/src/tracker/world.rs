@@ -271,6 +271,12 @@ impl World {
         match *op {
             Op::Create { pid, recorded } => {
                 let process = self.process(pid);
+                // A full map still takes an address that it has already.
+                let stale = self
+                    .free
+                    .last()
+                    .is_some_and(|sk| self.records.contains_key(sk));
+                let recorded = recorded || stale;
                 let inode = self.make(recorded.then_some((process, now)), false);
                 self.counters.allocated += 1;
                 if recorded {
