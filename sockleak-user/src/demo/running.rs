@@ -2,6 +2,7 @@
 
 use super::actor::{Actor, Cue, DemoError, Launcher};
 use super::{GroundTruth, ProcessTruth, netns};
+use crate::model::Arrange as _;
 
 /// A running incident. Dropping it ends all of its processes and with them the namespace.
 #[derive(Debug)]
@@ -144,7 +145,7 @@ impl Running {
         for actor in &mut self.actors {
             processes.extend(actor.ask(cue)?);
         }
-        processes.sort_by_key(|process| (!process.guilty, process.pid));
+        processes.arrange_by_key(|process| (!process.guilty, process.pid));
         Ok(GroundTruth {
             processes,
             ..self.truth.clone()

@@ -13,6 +13,7 @@ use super::{
     look::{Look, Way, look},
     snapshot::shows,
 };
+use crate::model::Arrange as _;
 use crate::{
     enrich::{process::identify, processes::Processes},
     kernel::Facts,
@@ -357,7 +358,7 @@ fn spaces(seen: &mut Seen, filter: &Filter) -> Vec<Space> {
         }
     }
     wanted.retain(|(_, netns)| filter.netns.is_none_or(|only| *netns == only));
-    wanted.sort_unstable_by_key(|(ports, netns)| (std::cmp::Reverse(*ports), *netns));
+    wanted.arrange_by_key(|(ports, netns)| (std::cmp::Reverse(*ports), *netns));
     if wanted.len() > NAMESPACES {
         seen.coverage.push(format!(
             "of {} network namespaces with sockets, the ports of {NAMESPACES} were looked at",

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use super::clock;
+use crate::model::Arrange as _;
 use crate::{
     model::{ProcessId, TcpState},
     probe::Attached,
@@ -115,7 +116,7 @@ impl Orphans {
             Ok(found) => {
                 self.undecodable += found.undecodable;
                 let mut all: Vec<_> = found.by_process.into_iter().collect();
-                all.sort_unstable_by_key(|(process, count)| (std::cmp::Reverse(*count), *process));
+                all.arrange_by_key(|(process, count)| (std::cmp::Reverse(*count), *process));
                 Some(all)
             }
             Err(error) => {

@@ -2,6 +2,7 @@
 
 use std::{os::fd::AsFd, sync::LazyLock};
 
+use crate::model::Arrange as _;
 use crate::model::{ProcessId, ProcessInfo};
 use crate::sanitize::printable;
 use crate::source::pid_dir::{PidDir, numbered_entries};
@@ -131,7 +132,7 @@ fn parse_cgroups(text: &[u8]) -> Cgroups {
         })
         .collect();
     // Stable, so that of equally long paths the first listed stays first.
-    lines.sort_by_key(|(rank, path)| (*rank, std::cmp::Reverse(path.len())));
+    lines.arrange_by_key(|(rank, path)| (*rank, std::cmp::Reverse(path.len())));
     let all: Vec<String> = lines.into_iter().map(|(_, path)| path).collect();
     Cgroups {
         path: all.first().cloned(),

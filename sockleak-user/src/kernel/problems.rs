@@ -3,6 +3,7 @@
 use super::facts::Facts;
 use super::features::Support;
 use super::privileges::{Capability, Lockdown};
+use crate::model::Arrange as _;
 
 /// Something about this system that costs a capability of sockleak.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -46,7 +47,7 @@ pub fn problems(facts: &Facts) -> Vec<Problem> {
     .into_iter()
     .flatten()
     .collect();
-    found.sort_by_key(|problem| !problem.fatal);
+    found.arrange_by_key(|problem| !problem.fatal);
     found
 }
 

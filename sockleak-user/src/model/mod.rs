@@ -1,5 +1,6 @@
 //! The nouns that the whole pipeline shares: plain data, no I/O, no clock.
 
+mod arrange;
 mod counters;
 mod filter;
 mod left;
@@ -11,6 +12,7 @@ mod search;
 mod socket;
 mod system;
 
+pub use arrange::Arrange;
 pub use counters::{Counters, ProcessCounters};
 pub use filter::{Filter, Subject};
 pub use left::{Code, CodeFrame, Left, NamedCode, RunEvent, RunTotals};

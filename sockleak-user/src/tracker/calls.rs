@@ -6,6 +6,7 @@ use super::failures::{Failure, Failures};
 use super::hot::{self, HotRules};
 use super::pressure::Route;
 use super::searches::{SearchActivity, Searches};
+use crate::model::Arrange as _;
 use crate::model::{
     Cause, Counters, FailureCounters, FailureId, Op, ProcessId, SearchCounters, SearchId,
 };
@@ -240,7 +241,7 @@ impl PortCalls {
             all.extend(waiting.map(|waiting| waiting.with_cause(Cause::TimeWait)));
             all.extend(rest);
         }
-        all.sort_by_key(|failure| (std::cmp::Reverse(failure.count), failure.id));
+        all.arrange_by_key(|failure| (std::cmp::Reverse(failure.count), failure.id));
         all
     }
 

@@ -1,6 +1,7 @@
 //! Failed calls: from counters that only rise to what happened in an interval.
 
 use super::readings::{Element, Readings};
+use crate::model::Arrange as _;
 use crate::model::{Cause, FailureCounters, FailureId, ProcessId};
 
 /// Equal failures of an interval, or since attach.
@@ -197,7 +198,7 @@ impl Failures {
             .chain(self.ended.iter().cloned())
             .filter(|failure| failure.count > 0)
             .collect();
-        all.sort_by_key(|failure| failure.id);
+        all.arrange_by_key(|failure| failure.id);
         all.dedup_by(|next, first| {
             let is_same = next.id == first.id;
             if is_same {
@@ -253,5 +254,5 @@ fn retire(ended: &mut Vec<Failure>, omitted: &mut [u64; 3], gone: &FailureCounte
 }
 
 fn sort(failures: &mut [Failure]) {
-    failures.sort_by_key(|failure| (std::cmp::Reverse(failure.count), failure.id));
+    failures.arrange_by_key(|failure| (std::cmp::Reverse(failure.count), failure.id));
 }

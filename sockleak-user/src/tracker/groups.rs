@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::idle::{GroupKey, OriginTally, Tally};
 use super::origins::Origin;
 use super::window::{Point, Window};
+use crate::model::Arrange as _;
 use crate::model::ProcessId;
 
 /// Idle sockets of one creator and class.
@@ -68,9 +69,7 @@ impl Groups {
         }
         self.groups.retain(|_, group| !group.window.is_idle());
         let mut new: Vec<_> = tallies.into_iter().collect();
-        new.sort_unstable_by_key(|(key, tally)| {
-            (std::cmp::Reverse((tally.aged, tally.total)), *key)
-        });
+        new.arrange_by_key(|(key, tally)| (std::cmp::Reverse((tally.aged, tally.total)), *key));
         self.omitted = 0;
         for (key, tally) in new {
             if self.groups.len() >= self.limit && !self.displace(&tally) {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::census::{Census, Entry};
 use super::hash::FastMap;
 use super::origins::Origin;
+use crate::model::Arrange as _;
 use crate::model::{ProcessId, SocketClass};
 use crate::report::LeakClass;
 
@@ -277,12 +278,12 @@ impl Gathering {
             .collect();
         self.tally
             .holders
-            .sort_unstable_by_key(|(process, count)| (std::cmp::Reverse(*count), *process));
+            .arrange_by_key(|(process, count)| (std::cmp::Reverse(*count), *process));
         self.tally.median_ns = median(&mut self.ages_ns);
         self.tally.origins = (self.origins.into_iter())
             .map(|(index, tally)| (census.origin_at(index), tally))
             .collect();
-        (self.tally.origins).sort_unstable_by_key(|(origin, tally)| {
+        (self.tally.origins).arrange_by_key(|(origin, tally)| {
             (std::cmp::Reverse((tally.aged, tally.total)), *origin)
         });
         self.ports.sort_unstable();

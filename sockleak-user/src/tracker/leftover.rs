@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::idle::leak_class;
 use super::origins::Origin;
 use super::provenance::{Pasts, after};
+use crate::model::Arrange as _;
 use crate::model::{Left, NamedCode, Past, ProcessId, SocketClass, Stack};
 use crate::report::{After, OpenSockets, errno_name};
 
@@ -109,7 +110,7 @@ impl Leftover {
             }
         }
         let mut groups: Vec<OpenSockets> = shown.into_iter().map(group).collect();
-        groups.sort_by(|a, b| {
+        groups.arrange_by(|a, b| {
             (b.count, b.processes, a.class, &a.stack, &a.peer, a.pid).cmp(&(
                 a.count,
                 a.processes,

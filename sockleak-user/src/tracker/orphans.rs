@@ -10,6 +10,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::model::Arrange as _;
 use crate::model::{ProcessId, TcpState};
 use crate::report::words::{count, counted};
 use crate::report::{Holder, OrphanPeer, OrphansReport};
@@ -152,7 +153,7 @@ impl OrphanTally {
 
     fn peers(&self) -> Vec<OrphanPeer> {
         let mut peers: Vec<_> = self.peers.iter().collect();
-        peers.sort_unstable_by_key(|(key, share)| (Reverse(share.count), **key));
+        peers.arrange_by_key(|(key, share)| (Reverse(share.count), **key));
         let shown = peers.into_iter().take(LISTED);
         shown
             .map(|((netns, towards), share)| {

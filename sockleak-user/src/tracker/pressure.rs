@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::calls::PortCalls;
 use super::latencies::Latencies;
 use super::occupancy::Room;
+use crate::model::Arrange as _;
 use crate::model::{FailureId, NS_PER_TICK, Op, ProcessId, SearchId};
 
 /// Thresholds.
@@ -166,7 +167,7 @@ impl Pressures {
             .into_iter()
             .filter(|(_, traffic)| traffic.calls >= FEWEST_CALLS)
             .collect();
-        routes.sort_by_key(|(route, traffic)| (std::cmp::Reverse(traffic.calls), *route));
+        routes.arrange_by_key(|(route, traffic)| (std::cmp::Reverse(traffic.calls), *route));
         routes
             .into_iter()
             .map(|(route, _)| route)
@@ -186,7 +187,8 @@ impl Pressures {
             .into_iter()
             .filter_map(|(route, traffic)| self.judge(route, traffic, calls.at_ns()))
             .collect();
-        warnings.sort_by_key(|warning| (std::cmp::Reverse(warning.traffic.calls), warning.route));
+        warnings
+            .arrange_by_key(|warning| (std::cmp::Reverse(warning.traffic.calls), warning.route));
         self.warnings = warnings;
     }
 
@@ -302,7 +304,7 @@ fn traffic(calls: &PortCalls) -> HashMap<Route, Traffic> {
     for traffic in routes.values_mut() {
         traffic
             .who
-            .sort_by_key(|(id, calls)| (std::cmp::Reverse(*calls), *id));
+            .arrange_by_key(|(id, calls)| (std::cmp::Reverse(*calls), *id));
     }
     routes
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::groups::Group;
 use super::origins::{Far, Origin};
+use crate::model::Arrange as _;
 use crate::model::{Ending, ProcessId, Stack, TcpState};
 use crate::report::{After, LeakClass, LeakOrigin, errno_name};
 
@@ -138,7 +139,7 @@ impl Provenance {
                 one.rate = one.rate.zip(rate).map(|(sum, rate)| sum + rate);
             }
         }
-        merged.sort_by_key(|one| Reverse(one.count));
+        merged.arrange_by_key(|one| Reverse(one.count));
         let others = merged.iter().skip(LISTED).map(|one| one.count).sum();
         merged.truncate(LISTED);
         Self {
@@ -167,7 +168,7 @@ impl Provenance {
                 rate: origin.rate_per_min,
             });
         }
-        fates.sort_by_key(|fate| Reverse(fate.count));
+        fates.arrange_by_key(|fate| Reverse(fate.count));
         fates
     }
 

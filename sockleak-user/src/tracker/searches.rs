@@ -2,6 +2,7 @@
 
 use super::latencies::Latencies;
 use super::readings::{Element, Readings};
+use crate::model::Arrange as _;
 use crate::model::{ProcessId, SearchCounters, SearchId};
 
 /// What one process did in the port search for one purpose, in an interval or since attach.
@@ -260,7 +261,7 @@ impl Searches {
             .chain(self.ended.iter().cloned())
             .filter(|activity| activity.calls > 0)
             .collect();
-        all.sort_by_key(|activity| activity.id);
+        all.arrange_by_key(|activity| activity.id);
         all.dedup_by(|next, first| {
             let is_same = next.id == first.id;
             if is_same {
@@ -315,7 +316,7 @@ fn retire(ended: &mut Vec<SearchActivity>, omitted: &mut u64, gone: &SearchCount
 }
 
 fn sort(activities: &mut [SearchActivity]) {
-    activities.sort_by_key(|activity| {
+    activities.arrange_by_key(|activity| {
         (
             std::cmp::Reverse((activity.total_ns, activity.calls)),
             activity.id,

@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::groups::{Group, Groups};
+use crate::model::Arrange as _;
 use crate::model::ProcessId;
 
 /// Fewer idle sockets are nothing, however they grow.
@@ -24,7 +25,7 @@ pub fn suspects(groups: &Groups, limit: usize) -> Vec<ProcessId> {
         }
     }
     let mut all: Vec<_> = by_process.into_iter().collect();
-    all.sort_unstable_by_key(|(process, weight)| (Reverse(*weight), *process));
+    all.arrange_by_key(|(process, weight)| (Reverse(*weight), *process));
     all.truncate(limit);
     all.into_iter().map(|(process, _)| process).collect()
 }

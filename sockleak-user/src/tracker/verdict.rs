@@ -8,6 +8,7 @@ use super::provenance::{Pasts, Provenance};
 use super::window::Rise;
 use super::wording::{self, Reason};
 use super::{ProcessInfos, Tracker};
+use crate::model::Arrange as _;
 use crate::model::{FileLimits, NamespacePorts, ProcessId, ProcessInfo};
 use crate::report::{Holder, Leak, LeakClass, Limit, LimitName, PortsReport};
 
@@ -85,7 +86,7 @@ pub(super) fn leaks(tracker: &Tracker, surroundings: &Surroundings<'_>) -> Vec<L
         .iter()
         .filter_map(|group| judge.leak(group))
         .collect();
-    leaks.sort_unstable_by_key(|leak| (std::cmp::Reverse(leak.count), leak.pid, leak.class));
+    leaks.arrange_by_key(|leak| (std::cmp::Reverse(leak.count), leak.pid, leak.class));
     leaks
 }
 

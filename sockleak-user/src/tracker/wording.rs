@@ -8,6 +8,7 @@ use super::origins::Far;
 use super::provenance::{Fate, Provenance};
 use super::verdict::Judge;
 use super::window::{Rise, per_minute};
+use crate::model::Arrange as _;
 use crate::model::ProcessId;
 use crate::report::words::{count as digits, counted, named as name_of};
 use crate::report::{After, LeakClass};
@@ -140,7 +141,7 @@ fn accepted(group: &Group) -> Vec<(u16, u64)> {
         }
     }
     let mut ports: Vec<_> = ports.into_iter().collect();
-    ports.sort_by_key(|(_, count)| Reverse(*count));
+    ports.arrange_by_key(|(_, count)| Reverse(*count));
     ports
 }
 

@@ -1,5 +1,6 @@
 //! The sum of the intervals, for a run whose last report is missing.
 
+use crate::model::Arrange as _;
 use std::collections::HashMap;
 
 use super::super::{
@@ -75,7 +76,7 @@ impl SoFar {
     /// Failures, most frequent first; the figures of single calls are those of the last line.
     pub fn failures(&self) -> Vec<FailureReport> {
         let mut all: Vec<_> = self.failures.iter().collect();
-        all.sort_by(|(a_key, a), (b_key, b)| b.count.cmp(&a.count).then(a_key.cmp(b_key)));
+        all.arrange_by(|(a_key, a), (b_key, b)| b.count.cmp(&a.count).then(a_key.cmp(b_key)));
         all.into_iter()
             .map(|(_, failure)| failure.clone())
             .collect()
@@ -92,7 +93,7 @@ impl SoFar {
             .into_iter()
             .map(|((op, cause), count)| CauseCount { op, cause, count })
             .collect();
-        all.sort_by_key(|one| (std::cmp::Reverse(one.count), one.op, one.cause));
+        all.arrange_by_key(|one| (std::cmp::Reverse(one.count), one.op, one.cause));
         all
     }
 
@@ -100,7 +101,7 @@ impl SoFar {
     /// figures of the last interval in which it did.
     pub fn hot_loops(&self) -> Vec<HotLoop> {
         let mut all: Vec<_> = self.hot_loops.iter().collect();
-        all.sort_by(|(a_key, a), (b_key, b)| {
+        all.arrange_by(|(a_key, a), (b_key, b)| {
             b.hot_for_s.total_cmp(&a.hot_for_s).then(a_key.cmp(b_key))
         });
         all.into_iter().map(|(_, hot)| hot.clone()).collect()

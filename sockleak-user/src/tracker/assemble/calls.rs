@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
+use crate::model::Arrange as _;
 use crate::model::{Counters, FailureId, Op, PortOptions, ProcessId, ProcessInfo, SearchId};
 use crate::report::words::count;
 use crate::report::{
@@ -259,7 +260,7 @@ fn listed(failures: &[Failure], calls: &PortCalls, input: &CallsInput<'_>) -> Ve
     let wanted = failures.iter().filter(|failure| is_exhausted(failure));
     let mut connections = calls.connections(wanted.map(|failure| &failure.id.search));
     for users in connections.values_mut() {
-        users.sort_by_key(|user| (std::cmp::Reverse(user.connections), user.process));
+        users.arrange_by_key(|user| (std::cmp::Reverse(user.connections), user.process));
         users.truncate(CALLERS);
     }
     failures

@@ -19,6 +19,7 @@ pub use watch::{EndInput, IntervalInput, end, interval};
 use super::ProcessInfos;
 use super::census::{Census, Holding, Totals};
 use super::reconcile::{Hidden, residue};
+use crate::model::Arrange as _;
 use crate::model::{NamespacePorts, ProcessId, ProcessInfo, SocketClass, Sockstat};
 use crate::report::words::counted;
 use crate::report::{ProcessReport, SnapshotReport, SocketReport, SockstatReport, start_time};
@@ -131,7 +132,7 @@ pub fn process_reports(
         .filter(|(process, info, _)| selection.keeps(*process, info))
         .map(|(process, info, holding)| (process, held(process, Some(holding), info, boot_unix_ns)))
         .collect();
-    rows.sort_by_key(|(process, row)| (std::cmp::Reverse(row.total), *process));
+    rows.arrange_by_key(|(process, row)| (std::cmp::Reverse(row.total), *process));
     rows.into_iter().map(|(_, row)| row).collect()
 }
 

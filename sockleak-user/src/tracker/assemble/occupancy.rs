@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Selection;
 use super::{conclusion, port_map};
+use crate::model::Arrange as _;
 use crate::model::{ProcessId, ProcessInfo};
 use crate::report::{
     AddressReport, BlockerReport, DestinationReport, DrainReport, ElsewhereReport, OccupancyReport,
@@ -183,7 +184,7 @@ fn holders(input: &OccupancyInput<'_>, asked: bool) -> Vec<PortHolderReport> {
         })
         .collect();
     let inside = |row: &PortHolderReport| row.bound + row.connected + row.listening;
-    rows.sort_by_key(|(ports, process, row)| (Reverse(inside(row)), *ports, *process));
+    rows.arrange_by_key(|(ports, process, row)| (Reverse(inside(row)), *ports, *process));
     rows.into_iter().map(|(_, _, row)| row).collect()
 }
 
@@ -220,7 +221,7 @@ fn outside(input: &OccupancyInput<'_>, top: usize) -> OutsideReport {
             Some((Reverse(ports.len()), process, row))
         })
         .collect();
-    holders.sort_by_key(|(ports, process, _)| (*ports, *process));
+    holders.arrange_by_key(|(ports, process, _)| (*ports, *process));
     let (holders, holders_omitted) = cut(holders, top);
     OutsideReport {
         count: count(&|port| all.is_in_use(port)),
@@ -254,7 +255,7 @@ fn elsewhere(census: &Census, here: u32) -> Vec<ElsewhereReport> {
             (in_use > 0).then_some(ElsewhereReport { netns, in_use })
         })
         .collect();
-    rows.sort_by_key(|row| (Reverse(row.in_use), row.netns));
+    rows.arrange_by_key(|row| (Reverse(row.in_use), row.netns));
     rows
 }
 

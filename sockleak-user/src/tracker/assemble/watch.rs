@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::calls::{self, CallsInput};
 use super::{Selection, held, port_reports, sockstat_report};
+use crate::model::Arrange as _;
 use crate::model::{Counters, NamespacePorts, ProcessId, ProcessInfo, SocketClass};
 use crate::report::words::{count, counted};
 use crate::report::{
@@ -273,7 +274,7 @@ impl<F: Fn(&Account) -> Activity> Rows<'_, F> {
                 rows.push((process, self.row(process, None, Some(holding))));
             }
         }
-        rows.sort_by_key(|(process, row)| {
+        rows.arrange_by_key(|(process, row)| {
             let closed = row.held.unbound + row.held.bound;
             let busy = row.allocated.saturating_add(row.accepted);
             (std::cmp::Reverse((closed, busy, row.held.total)), *process)

@@ -1,6 +1,7 @@
 //! Connections on ports that somebody called bind() for: each is lost to every other connect().
 
 use super::{About, DiagnosisFacts, Space, blame};
+use crate::model::Arrange as _;
 use crate::model::{Cause, Op, ProcessId};
 use crate::report::words::{count, counted};
 use crate::report::{FailureReport, FindingId, FindingReport, Severity};
@@ -151,7 +152,7 @@ fn stolen(
     let (low, high) = space.range;
     let who = facts.named(thief);
     let mut others: Vec<_> = binder.with.iter().collect();
-    others.sort_by_key(|(process, ports)| (std::cmp::Reverse(**ports), **process));
+    others.arrange_by_key(|(process, ports)| (std::cmp::Reverse(**ports), **process));
     let victims: Vec<String> = (others.iter().take(3))
         .map(|(process, ports)| format!("{} ({})", facts.named(**process), count(**ports)))
         .collect();

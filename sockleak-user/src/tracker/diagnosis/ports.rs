@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{About, DiagnosisFacts, RouteUse, Space, blame, follow};
+use crate::model::Arrange as _;
 use crate::model::{Cause, Op, ProcessId};
 use crate::report::words::{count, counted, named};
 use crate::report::{FailureReport, FindingId, FindingReport, Severity};
@@ -261,7 +262,7 @@ fn time_wait(space: &Space, route: &RouteUse, failures: &[&FailureReport]) -> Ve
     // Who closes first is seen only while it happens.
     let callers = failures.iter().flat_map(|one| &one.callers);
     let mut callers: Vec<_> = callers.filter(|one| one.connections > 0).collect();
-    callers.sort_by_key(|one| (std::cmp::Reverse(one.connections), one.pid));
+    callers.arrange_by_key(|one| (std::cmp::Reverse(one.connections), one.pid));
     callers.dedup_by_key(|one| one.pid);
     let sum: u64 = callers.iter().map(|one| one.connections).sum();
     if let Some(most) = callers.first() {

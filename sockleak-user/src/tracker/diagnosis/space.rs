@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::model::Arrange as _;
 use crate::model::ProcessId;
 use crate::tracker::remedy::wider_range;
 use crate::tracker::{
@@ -111,9 +112,9 @@ impl Space {
             .map(|(process, held)| (process, held.bound.count_in(both)))
             .filter(|(_, ports)| *ports > 0)
             .collect();
-        closed.sort_by_key(|(process, ports)| (std::cmp::Reverse(*ports), *process));
+        closed.arrange_by_key(|(process, ports)| (std::cmp::Reverse(*ports), *process));
         let mut binders: Vec<_> = all.binders().into_iter().collect();
-        binders.sort_by_key(|(process, binder)| (std::cmp::Reverse(binder.ports), *process));
+        binders.arrange_by_key(|(process, binder)| (std::cmp::Reverse(binder.ports), *process));
         let wider = wider_range(Some(both)).map(Range::from);
         let changed = sockets.with_tw_reuse();
         let reusing = Occupancy::new(&changed, holders);

@@ -8,6 +8,7 @@ use super::range::Range;
 use super::room::{Blocker, Destination, PortClass, Room};
 use super::sockets::{Kind, NO_PAIR, Record, canonical};
 use super::{BOUND, BUCKET_BOUND, IN_USE, LISTENING, Occupancy, RESERVED};
+use crate::model::Arrange as _;
 use crate::model::PortSet;
 use crate::model::{PortSettings, ProcessId};
 
@@ -206,7 +207,7 @@ impl Occupancy<'_> {
                 ..row
             })
             .collect();
-        rows.sort_by_key(|row| {
+        rows.arrange_by_key(|row| {
             let busy = row.connected + row.time_wait;
             (std::cmp::Reverse(busy), row.dst, row.src)
         });
@@ -227,7 +228,7 @@ impl Occupancy<'_> {
             .into_iter()
             .filter_map(|(index, ports)| Some((address(index)?, ports.len() as u64)))
             .collect();
-        rows.sort_by_key(|(address, ports)| (std::cmp::Reverse(*ports), *address));
+        rows.arrange_by_key(|(address, ports)| (std::cmp::Reverse(*ports), *address));
         rows
     }
 
@@ -264,7 +265,7 @@ impl Occupancy<'_> {
             .filter(|blocker| blocker.ports > 0)
             .collect();
         room.blockers
-            .sort_by_key(|blocker| (std::cmp::Reverse(blocker.ports), blocker.process));
+            .arrange_by_key(|blocker| (std::cmp::Reverse(blocker.ports), blocker.process));
         room
     }
 
