@@ -27,6 +27,9 @@ pub struct Options {
     /// Pack twice and compare, then install, run and remove the package in a clean Debian root (as root).
     #[arg(long)]
     check: bool,
+    /// Pack this program instead of building one.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
     /// Where to write; by default target/dist.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -56,8 +59,13 @@ pub struct Packed {
 
 /// Runs the subcommand.
 pub fn run(root: &Path, options: &Options) -> Result<()> {
-    let built = guest_build::build(root, &[SOCKLEAK], Profile::Release)?;
-    let binary = built.into_iter().next().context("cargo built nothing")?;
+    let binary = match &options.binary {
+        Some(binary) => binary.clone(),
+        None => {
+            let built = guest_build::build(root, &[SOCKLEAK], Profile::Release)?;
+            built.into_iter().next().context("cargo built nothing")?
+        }
+    };
     let source = Source {
         root,
         binary,

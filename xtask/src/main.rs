@@ -7,6 +7,7 @@ mod bundle;
 mod cache;
 mod check_bpf;
 mod cmd;
+mod compat;
 mod cpio;
 mod dist;
 #[path = "../../tests/src/frame.rs"]
@@ -47,6 +48,8 @@ enum Command {
     BuildBpf(build_bpf::Options),
     /// Rebuild the committed objects elsewhere and compare bytes.
     CheckBpf,
+    /// Ask the kernels of the matrix what they offer, for docs/compatibility.md.
+    Compat(compat::Options),
     /// Make what is installed: a static binary, its man pages and completions, as .deb and .tar.gz.
     Dist(dist::Options),
     /// Look for inputs that break what takes foreign bytes, with libFuzzer.
@@ -78,6 +81,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Bench(options) => bench::run(&root, &options)?,
         Command::BuildBpf(options) => build_bpf::run(&root, &options)?,
         Command::CheckBpf => check_bpf::run(&root)?,
+        Command::Compat(options) => compat::run(&root, &options)?,
         Command::Dist(options) => dist::run(&root, &options)?,
         Command::Fuzz(options) => fuzz::run(&root, &options)?,
         Command::Lint => lint::run(&root)?,
