@@ -1,5 +1,6 @@
 //! Workloads that misbehave on purpose, and the test that runs against a real kernel.
 
+pub mod docs;
 pub mod oracle;
 pub mod port_scenes;
 pub mod schema;

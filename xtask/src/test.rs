@@ -205,8 +205,10 @@ fn cargo_tests(root: &Path, report: &mut Report) {
 }
 
 /// Programs that tests call, with their Debian packages and what is not tested without them.
-const TOOLS: [(&str, &str, &str); 2] = [
+const TOOLS: [(&str, &str, &str); 4] = [
     ("bpftool", "usr/sbin/bpftool", "comparisons with bpftool"),
+    ("jq", "usr/bin/jq", "one-liners of docs/jq.md"),
+    ("lsof", "usr/bin/lsof", "what docs/ says of lsof"),
     ("tmux", "usr/bin/tmux", "watch on a terminal"),
 ];
 

@@ -390,6 +390,16 @@ pub struct DemoArgs {
     #[arg(long, requires = "name")]
     pub hold: bool,
 
+    /// How to hook the kernel: auto, fentry, kprobe or tracepoint.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "NAME",
+        hide_possible_values = true
+    )]
+    pub backend: BackendArg,
+
     /// How to print.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -49,7 +49,8 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     if args.hold {
         hold(scenario, format, &mut printer)
     } else {
-        show(scenario, format, &mut printer)
+        let choice = config::choice(args.backend);
+        show(scenario, choice, format, &mut printer)
     }
 }
 
@@ -107,9 +108,14 @@ fn hold(scenario: &Scenario, format: Format, printer: &mut Printer) -> anyhow::R
 }
 
 /// The incident, the report, and whether they agree.
-fn show(scenario: &Scenario, format: Format, printer: &mut Printer) -> anyhow::Result<()> {
+fn show(
+    scenario: &Scenario,
+    choice: Choice,
+    format: Format,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
     let plain = matches!(format, Format::Plain { .. });
-    let (facts, plan) = prepare(Choice::Auto);
+    let (facts, plan) = prepare(choice);
     let settings = Settings {
         filter: Filter::default(),
         older: OLDER,
