@@ -14,7 +14,7 @@ use sockleak::tui::app::{App, Batch, Screen};
 use sockleak::tui::view;
 
 /// Columns and rows.
-const SIZE: (u16, u16) = (100, 32);
+const SIZE: (u16, u16) = (100, 24);
 /// A cell, in the units of the picture: what monospaced fonts of 14 have.
 const CELL: (f64, f64) = (8.4, 18.0);
 const MARGIN: f64 = 12.0;
