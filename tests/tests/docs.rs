@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
 use sockleak_tests::docs::page::{Bound, Page};
 use sockleak_tests::docs::stage::{Held, Theatre};
-use sockleak_tests::docs::{fields, pages, picture, root, typed};
+use sockleak_tests::docs::{fields, links, pages, picture, root, typed};
 
 /// Demos at a time: they mostly wait. What is written into the pages is of one at a time: some figures are of the
 /// whole host.
@@ -54,6 +54,20 @@ fn every_block_is_bound_and_every_command_is_accepted() {
             }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Links between pages lead somewhere.
+#[test]
+fn no_link_is_broken() {
+    let others = [
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ];
+    let all = (pages().expect("pages").into_iter()).chain(others.map(PathBuf::from));
+    let wrong: Vec<String> = all.flat_map(|page| links::broken(&root(), &page)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -19,6 +19,7 @@
 
 pub mod block;
 pub mod fields;
+pub mod links;
 pub mod marker;
 pub mod normal;
 pub mod page;
