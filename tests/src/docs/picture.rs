@@ -44,12 +44,13 @@ pub fn of_recording(path: &Path) -> Result<String> {
         }
     }
     let (width, height) = SIZE;
-    let mut app = App::new(Screen {
+    let screen = Screen {
         width,
         height,
         color: true,
         unicode: true,
-    });
+    };
+    let mut app = App::new(screen, false);
     app.take(Batch {
         reports,
         ..Batch::default()
