@@ -22,8 +22,7 @@ const PRIVILEGES: &str = "
 
 Root, or CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_PTRACE; CAP_SYS_ADMIN for other network namespaces. Before 5.11
 also CAP_SYS_RESOURCE (locked memory) and CAP_SYSLOG (addresses of symbols). [SECURITY](../SECURITY.md) has what each is
-for and what is missing without it. The columns do not depend on what `--no-bpf` needs, which is Linux 5.6 or later and
-no capability for own processes.
+for and what is missing without it. `snapshot --no-bpf` needs none of them for the processes of the user.
 ";
 
 pub fn page(all: &[Answers]) -> Result<String> {
