@@ -148,7 +148,9 @@ pub fn mentions(code: &str) -> Vec<Mention> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some((line, word)) = tokens.get(at) {
-        if *word == "use" {
+        // `use<'a>` says what an `impl Trait` captures.
+        let captures = tokens.get(at + 1).is_some_and(|(_, next)| *next == "<");
+        if *word == "use" && !captures {
             at = use_tree(&tokens, at + 1, "", &mut found);
         } else if is_word(word) {
             let start = at;
@@ -191,7 +193,8 @@ fn use_tree(
                 at += 1;
                 while let Some((_, token)) = tokens.get(at) {
                     match *token {
-                        "}" => break,
+                        // Not Rust, should there be a semicolon: it ends everywhere.
+                        "}" | ";" => break,
                         "," => at += 1,
                         _ => at = use_tree(tokens, at, &path, found),
                     }
@@ -287,6 +290,16 @@ mod tests {
             .into_iter()
             .map(|mention| mention.path)
             .collect()
+    }
+
+    #[test]
+    fn what_an_impl_trait_captures_is_no_import() {
+        let code = "fn f() -> impl T + use<> { g(); h::i() }\nfn j() -> impl T + use<'a, U> {}\n";
+        assert_eq!(paths(code), ["h::i"]);
+        assert_eq!(
+            paths("use a::{b; c};\n").first().map(String::as_str),
+            Some("a::b")
+        );
     }
 
     #[test]
