@@ -23,7 +23,7 @@ Examples:
 
 Exit status:
   0  done      1  failed      2  wrong usage
-  3  not allowed by this kernel or these privileges; the message says what is
+  3  not allowed by this kernel or these privileges; the message says more
   4  diagnose --exit-code has a finding
   23 run --fail-on-leak has found a leak";
 

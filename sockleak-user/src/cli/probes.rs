@@ -16,7 +16,8 @@ const FOR_A_MOMENT: LoadOptions = LoadOptions {
     sockets: 1,
     processes: 1,
     searches: 1,
-    events: false,
+    // So that no hook is left out.
+    events: true,
     stacks: Stacks::Auto,
     follow: false,
 };

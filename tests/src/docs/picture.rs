@@ -149,7 +149,9 @@ fn put(
     let text = text
         .replace('&', "&amp;")
         .replace('<', "&lt;")
-        .replace('>', "&gt;");
+        .replace('>', "&gt;")
+        // Browsers make one of several spaces, whatever `xml:space` says, and then stretch the rest.
+        .replace(' ', "\u{a0}");
     let _ = writeln!(
         out,
         "<text x=\"{x:.1}\" y=\"{baseline:.1}\" textLength=\"{length:.1}\" lengthAdjust=\"spacingAndGlyphs\" fill=\"{ink}\"{weight}{line}>{text}</text>"
@@ -169,7 +171,7 @@ mod tests {
         buffer.set_string(
             3,
             0,
-            "bad",
+            "b d",
             Style::new().fg(Color::Red).add_modifier(Modifier::BOLD),
         );
         buffer.set_string(
@@ -191,7 +193,7 @@ mod tests {
             "{plain}"
         );
         assert!(
-            bad.contains(RED) && bad.contains("bold") && bad.contains("x=\"37.2\""),
+            bad.contains(RED) && bad.contains(">b\u{a0}d<") && bad.contains("bold") && bad.contains("x=\"37.2\""),
             "{bad}"
         );
         assert!(

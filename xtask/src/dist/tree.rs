@@ -35,7 +35,7 @@ pub fn lay_out(source: &Source<'_>, stage: &Path) -> Result<()> {
         ("SECURITY.md", "SECURITY.md"),
         ("docs/recording.md", "recording.md"),
         (
-            "contrib/sockleak-watch.service",
+            "docs/systemd/sockleak-watch.service",
             "examples/sockleak-watch.service",
         ),
     ] {

@@ -143,7 +143,7 @@ fn section<'a>(help: &'a str, title: &str) -> Option<&'a str> {
     Some(text.trim_matches('\n'))
 }
 
-/// As it stands, in columns.
+/// As it stands, in columns, and as far to the left as in `--help`: the lines are made for 80 columns.
 fn verbatim(title: &str, text: &str) -> String {
     let indent = text
         .lines()
@@ -153,7 +153,7 @@ fn verbatim(title: &str, text: &str) -> String {
         .lines()
         .map(|line| escaped(line.get(indent..).unwrap_or_default()))
         .collect();
-    format!(".SH {title}\n.nf\n{}\n.fi\n", lines.join("\n"))
+    format!(".SH {title}\n.nf\n.in 2n\n{}\n.in\n.fi\n", lines.join("\n"))
 }
 
 fn see_also(name: &str, cli: &Command) -> String {

@@ -7,7 +7,7 @@ use std::process::Command;
 use clap::Parser as _;
 use sockleak::cli::args::{Cli, Command as Sub};
 
-const UNIT: &str = include_str!("../../contrib/sockleak-watch.service");
+const UNIT: &str = include_str!("../../../docs/systemd/sockleak-watch.service");
 
 /// The values of a setting, in order.
 fn values(name: &str) -> Vec<&'static str> {
@@ -29,7 +29,7 @@ fn it_starts_a_watch_whose_lines_programs_can_read() {
 
 #[test]
 fn its_capabilities_are_those_that_the_documentation_explains() {
-    let security = include_str!("../../SECURITY.md");
+    let security = include_str!("../../../SECURITY.md");
     let [capabilities] = values("CapabilityBoundingSet")[..] else {
         panic!("one set");
     };
