@@ -335,7 +335,7 @@ fn run_matrix(
     if !brief.is_empty() {
         let series = brief.join(", ");
         report.not_run(format!(
-            "exhausted ranges, counts of examined ports, diagnose and many ports on {series} (--full)"
+            "exhausted ranges, counts of examined ports, diagnose, many ports, and leaks by kprobe on {series} (--full)"
         ));
     }
     let rows = matrix::run(root, &qemu, &kernels, &programs, options);

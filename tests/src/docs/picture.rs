@@ -193,7 +193,10 @@ mod tests {
             "{plain}"
         );
         assert!(
-            bad.contains(RED) && bad.contains(">b\u{a0}d<") && bad.contains("bold") && bad.contains("x=\"37.2\""),
+            bad.contains(RED)
+                && bad.contains(">b\u{a0}d<")
+                && bad.contains("bold")
+                && bad.contains("x=\"37.2\""),
             "{bad}"
         );
         assert!(
