@@ -185,9 +185,9 @@ pub struct WatchArgs {
     pub output: OutputArgs,
 }
 
-/// How to hook the kernel, and what to note there.
+/// How to hook the kernel.
 #[derive(Clone, Debug, Args)]
-pub struct HookArgs {
+pub struct AttachArgs {
     /// How to hook the kernel: auto, fentry, kprobe or tracepoint.
     #[arg(
         long,
@@ -197,6 +197,14 @@ pub struct HookArgs {
         hide_possible_values = true
     )]
     pub backend: BackendArg,
+}
+
+/// How to hook the kernel, and what to note there.
+#[derive(Clone, Debug, Args)]
+pub struct HookArgs {
+    /// How to hook the kernel.
+    #[command(flatten)]
+    pub attach: AttachArgs,
 
     /// When to note where a socket is created: auto, always or never.
     #[arg(
@@ -337,15 +345,9 @@ pub struct RunArgs {
     #[arg(long)]
     pub fail_on_leak: bool,
 
-    /// How to hook the kernel: auto, fentry, kprobe or tracepoint.
-    #[arg(
-        long,
-        value_enum,
-        default_value_t,
-        value_name = "NAME",
-        hide_possible_values = true
-    )]
-    pub backend: BackendArg,
+    /// How to hook the kernel.
+    #[command(flatten)]
+    pub attach: AttachArgs,
 
     /// The command and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
@@ -364,15 +366,9 @@ pub struct RunArgs {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = PROBES_EXAMPLES)]
 pub struct ProbesArgs {
-    /// How to hook the kernel: auto, fentry, kprobe or tracepoint.
-    #[arg(
-        long,
-        value_enum,
-        default_value_t,
-        value_name = "NAME",
-        hide_possible_values = true
-    )]
-    pub backend: BackendArg,
+    /// How to hook the kernel.
+    #[command(flatten)]
+    pub attach: AttachArgs,
 
     /// How to print.
     #[command(flatten)]
@@ -390,15 +386,9 @@ pub struct DemoArgs {
     #[arg(long, requires = "name")]
     pub hold: bool,
 
-    /// How to hook the kernel: auto, fentry, kprobe or tracepoint.
-    #[arg(
-        long,
-        value_enum,
-        default_value_t,
-        value_name = "NAME",
-        hide_possible_values = true
-    )]
-    pub backend: BackendArg,
+    /// How to hook the kernel.
+    #[command(flatten)]
+    pub attach: AttachArgs,
 
     /// How to print.
     #[command(flatten)]

@@ -49,7 +49,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     if args.hold {
         hold(scenario, format, &mut printer)
     } else {
-        let choice = config::choice(args.backend);
+        let choice = config::choice(args.attach.backend);
         show(scenario, choice, format, &mut printer)
     }
 }

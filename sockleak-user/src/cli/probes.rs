@@ -31,7 +31,7 @@ const FOR_A_MOMENT: LoadOptions = LoadOptions {
 pub fn run(args: &ProbesArgs) -> anyhow::Result<()> {
     let progress = Progress::begin("trying every hook", None);
     let facts = facts::gather();
-    let plan = plan(&facts, config::choice(args.backend));
+    let plan = plan(&facts, config::choice(args.attach.backend));
     let attempt = Attached::load(&facts, &plan, &FOR_A_MOMENT);
     let attempt = attempt.map(|attached| attached.outcomes().to_vec());
     let report = report(&facts, &plan, attempt);

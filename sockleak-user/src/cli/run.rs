@@ -31,7 +31,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         None => (Box::new(io::stderr()), io::stderr().is_terminal()),
     };
     let mut printer = Printer::to(format_for(&args.print, terminal), out);
-    let (facts, plan) = prepare(choice(args.backend));
+    let (facts, plan) = prepare(choice(args.attach.backend));
     let run = Run::prepare(&facts, &plan).map_err(|error| explain(&facts, error))?;
     let (report, status) = run.run(&args.command).map_err(cannot_start)?;
     let leak = report.leak;

@@ -44,19 +44,12 @@ pub struct Loss {
 impl Loss {
     /// Sum of all counters but `stacks_missed`: a leak says how many of its sockets have a stack.
     pub fn total(&self) -> u64 {
-        self.sockets_full
-            + self.sockets_failed
-            + self.sockets_stale
-            + self.sockets_undeleted
-            + self.processes_full
-            + self.processes_failed
+        self.of_sockets()
             + self.searches_full
             + self.failures_full
             + self.searches_unmatched
             + self.endings_full
             + self.events_dropped.values().sum::<u64>()
-            + self.programs_missed.values().sum::<u64>()
-            + self.undecodable
     }
 
     /// Those on which counts of sockets rest, so that they are wrong until the next inventory:

@@ -127,6 +127,18 @@ impl Script<'_> {
     }
 }
 
+/// Thresholds for a world of few sockets.
+pub(super) fn small_rules() -> Rules {
+    Rules {
+        min_count: 2,
+        min_growth: 2,
+        min_steps: 2,
+        large: 5,
+        share_min_count: 2,
+        ..Rules::default()
+    }
+}
+
 /// A tracker and the reading that it is given next.
 struct Course {
     tracker: Tracker,
@@ -153,14 +165,7 @@ impl Course {
             idle_sockets: 28,
             groups: 4,
             calls: 6,
-            rules: Rules {
-                min_count: 2,
-                min_growth: 2,
-                min_steps: 2,
-                large: 5,
-                share_min_count: 2,
-                ..Rules::default()
-            },
+            rules: small_rules(),
         };
         let baseline = Baseline {
             alloc: script.number(),

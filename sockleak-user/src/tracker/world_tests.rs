@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::testing::{NETNS, S};
 use super::world::{Op, PIDS, Sock, World, op};
 use super::{
-    Balance, Baseline, Census, Config, Inventory, ProcessInfos, Rules, Sample, Surroundings,
-    Totals, Tracker, residue,
+    Balance, Baseline, Census, Config, Inventory, ProcessInfos, Sample, Surroundings, Totals,
+    Tracker, residue,
 };
 use crate::model::{Counters, FileLimits, NamespacePorts, ProcessCounters, ProcessId, SocketClass};
 use crate::report::LeakClass;
@@ -209,18 +209,9 @@ impl Course {
         }
         let none = Counters::default();
         let baseline = Baseline::new(0, none, &world.sockstat(), none);
-        // Small thresholds: the world is small.
-        let rules = Rules {
-            min_count: 2,
-            min_growth: 2,
-            min_steps: 2,
-            large: 5,
-            share_min_count: 2,
-            ..Rules::default()
-        };
         let config = Config {
             older_ns: 0,
-            rules,
+            rules: super::fuzz::small_rules(),
             ..Config::default()
         };
         Self {
