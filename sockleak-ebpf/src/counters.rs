@@ -25,8 +25,6 @@ pub struct Counters {
     pub destroyed_kernel: u64,
     /// Destroyed without a record.
     pub destroyed_unknown: u64,
-    /// Let go by their last holder.
-    pub released: u64,
     /// Insert into the socket map failed: full (-E2BIG).
     pub sockets_full: u64,
     /// Insert into the socket map failed otherwise.
@@ -61,4 +59,4 @@ pub struct Counters {
     pub dropped: [u64; 6],
 }
 
-const _: () = assert!(size_of::<Counters>() == 33 * 8);
+const _: () = assert!(size_of::<Counters>() == 32 * 8);

@@ -53,6 +53,7 @@ macro_rules! kernel_fields {
             (SK_REUSE, "sock.__sk_common.skc_reuse", 1)
             (SK_REUSEPORT, "sock.__sk_common.skc_reuseport", 0)
             (SK_ERR, "sock.sk_err", 4)
+            (SK_SOCKET, "sock.sk_socket", 8)
             (SK_RTX_QUEUE, "sock.tcp_rtx_queue.rb_node", 8)
             (INET_SPORT, "inet_sock.inet_sport", 2)
             (INET_FLAGS, "inet_sock.inet_flags", 8)

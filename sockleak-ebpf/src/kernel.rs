@@ -313,6 +313,17 @@ impl<R: Reader> Sock<R> {
         }
     }
 
+    /// Peer address, 4 or 16 bytes in network order.
+    #[inline(always)]
+    pub fn peer(&self) -> [u64; 2] {
+        if self.family() == AF_INET {
+            [u64::from(self.member::<u32>(&SK_DADDR)), 0]
+        } else {
+            // SAFETY: a member of `struct sock`, 16 bytes.
+            unsafe { member16::<R>(self.ptr, &SK_V6_DADDR) }
+        }
+    }
+
     /// Local and peer address, 4 or 16 bytes in network order.
     #[inline(always)]
     pub fn addresses(&self) -> ([u64; 2], [u64; 2]) {

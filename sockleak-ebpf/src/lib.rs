@@ -15,6 +15,7 @@ mod records;
 mod runs;
 mod searches;
 mod sites;
+mod tables;
 mod walk;
 
 use endings::mix;
@@ -24,9 +25,9 @@ pub use endings::Ending;
 pub use fields::{ABSENT, FIELDS, FieldSpec};
 pub use records::{
     EventKind, EventRecord, InventoryRecord, ProcessKey, ProcessStats, SEARCH_BOUND, SEARCH_FAILED,
-    SEARCH_OPEN, SEARCH_TOLD, SOCKET_ADOPTED, SOCKET_KERNEL, SOCKET_MPTCP, SOCKET_PORT_BOUND,
-    SOCKET_PORT_KNOWN, SOCKET_RELEASED, SOCKET_TRIED, STACK_FAILED, STACKS_ALWAYS, STACKS_AUTO,
-    STACKS_NEVER, SocketEntry, UNKNOWN,
+    SEARCH_KNOWN, SEARCH_OPEN, SEARCH_TOLD, SOCKET_ACCEPTED, SOCKET_ADOPTED, SOCKET_KERNEL,
+    SOCKET_MPTCP, SOCKET_PORT_BOUND, SOCKET_PORT_KNOWN, SOCKET_TRIED, STACK_FAILED, STACKS_ALWAYS,
+    STACKS_AUTO, STACKS_NEVER, SocketEntry, UNKNOWN,
 };
 pub use runs::{
     CODE_FRAMES, CodeFrame, CodeStack, Executable, FRAME_ADDRESS, FRAME_EMPTY, FRAME_FILE,
@@ -38,6 +39,9 @@ pub use searches::{
     OPTION_REUSEPORT, Op, SearchKey, SearchStats, latency_bucket, latency_bucket_start,
 };
 pub use sites::Site;
+pub use tables::{
+    NO_SLOT, PROBES, ProcessSlot, SearchSlot, SocketBucket, WAYS, scaled, second_hash, socket_hash,
+};
 pub use walk::{Reached, Walk};
 
 /// `IPPROTO_TCP` as it stands in `sk_protocol`.

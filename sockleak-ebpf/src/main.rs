@@ -9,6 +9,7 @@
 #![feature(asm_experimental_arch)]
 
 mod backends;
+mod calls;
 mod emit;
 mod hooks;
 mod kernel;
@@ -16,6 +17,7 @@ mod log;
 mod maps;
 mod process;
 mod run_maps;
+mod sockets;
 
 /// Reached by nothing: the programs contain no panicking path, or the verifier refuses the loop.
 #[cfg(target_arch = "bpf")]

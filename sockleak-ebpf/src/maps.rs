@@ -1,32 +1,50 @@
 //! The maps. None is LRU: exact state must not be evicted silently.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, StackTrace},
+    btf_maps::{Array, HashMap, PerCpuArray, RingBuf, StackTrace},
     macros::btf_map,
 };
 use sockleak_ebpf::{
-    Counters, Ending, EventRecord, FailureKey, FailureStats, ProcessKey, ProcessStats, SearchKey,
-    SearchStats, Site, SocketEntry,
+    Counters, Ending, EventRecord, FailureKey, FailureStats, ProcessSlot, SearchSlot, Site,
+    SocketBucket, SocketEntry,
 };
 
-/// Sockets that processes created, by address of the `struct sock`.
-///
-/// Inserted in `hooks::alloc`, removed in `hooks::destroy`. Accepted children have no entry:
-/// they are counted, and the inventory finds their holders. Size overridden at load.
-#[btf_map]
-pub static SOCKETS: HashMap<u64, SocketEntry, 262_144> = HashMap::new();
+use crate::calls::{CALLS, Slot};
 
-/// Processes that created, accepted or released a socket.
+/// Sockets that processes created or accepted: see `crate::sockets`. Size overridden at load.
+///
+/// Inserted in `hooks::alloc` and `hooks::accept`, removed in `hooks::destroy`.
+#[btf_map]
+pub static SOCKETS: Array<SocketBucket, 1> = Array::new();
+
+/// Sockets whose buckets are full, by address of the `struct sock`; as [`SOCKETS`].
+#[btf_map]
+pub static OVERFLOW: HashMap<u64, SocketEntry, 1> = HashMap::new();
+
+/// Processes that created or accepted a socket. Size overridden at load.
 ///
 /// Inserted in `process::record`, removed by user space when the process is gone.
 #[btf_map]
-pub static PROCESSES: HashMap<ProcessKey, ProcessStats, 16_384> = HashMap::new();
+pub static PROCESSES: Array<ProcessSlot, 1> = Array::new();
 
-/// Port searches by process and destination.
+/// 0: the place in [`PROCESSES`] is free. As large as that.
+#[btf_map]
+pub static PROCESS_CLAIMS: Array<u64, 1> = Array::new();
+
+/// Not 0: user space, which writes this, wants the stacks of all sockets that the process in this place of
+/// [`PROCESSES`] creates. As large as that.
+#[btf_map]
+pub static SUSPECTS: Array<u32, 1> = Array::new();
+
+/// Port searches by process and destination. Size overridden at load.
 ///
 /// Inserted in `hooks::search`, removed by user space when the process is gone.
 #[btf_map]
-pub static SEARCHES: HashMap<SearchKey, SearchStats, 4096> = HashMap::new();
+pub static SEARCHES: Array<SearchSlot, 1> = Array::new();
+
+/// 0: the place in [`SEARCHES`] is free. As large as that.
+#[btf_map]
+pub static SEARCH_CLAIMS: Array<u64, 1> = Array::new();
 
 /// Failures by process, destination and cause.
 ///
@@ -34,41 +52,16 @@ pub static SEARCHES: HashMap<SearchKey, SearchStats, 4096> = HashMap::new();
 #[btf_map]
 pub static FAILURES: HashMap<FailureKey, FailureStats, 4096> = HashMap::new();
 
-/// An element of [`SEARCHES`] to begin with; never written. The value is too large for the
-/// stack of a program.
-#[btf_map]
-pub static NO_SEARCHES: Array<SearchStats, 1> = Array::new();
-
-/// As [`NO_SEARCHES`], for [`FAILURES`].
+/// An element of [`FAILURES`] to begin with; never written. The value is too large for the stack of a
+/// program.
 #[btf_map]
 pub static NO_FAILURES: Array<FailureStats, 1> = Array::new();
 
-/// Calls that a kprobe has seen begin, by thread and function, for the kretprobe that sees them
-/// end. LRU: an entry lives as long as the call, and one whose end was missed is of no use.
+/// Calls that are under way, for those who see them end: see `crate::calls`.
 ///
-/// Inserted and removed in `backends::kprobe` and, for connect(), `backends::tracepoint`.
+/// Inserted and removed in `backends::kprobe` and, for socket() and connect(), in `backends::syscalls`.
 #[btf_map]
-pub static IN_FLIGHT: LruHashMap<CallKey, Call, 16_384> = LruHashMap::new();
-
-/// Key of [`IN_FLIGHT`].
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct CallKey {
-    /// `bpf_get_current_pid_tgid()`.
-    pub thread: u64,
-    /// Which function: calls nest.
-    pub function: u64,
-}
-
-/// Value of [`IN_FLIGHT`]: arguments.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Call {
-    /// The `struct sock *` or `struct socket *`.
-    pub sk: u64,
-    /// Another argument.
-    pub argument: u64,
-}
+pub static IN_FLIGHT: Array<Slot, CALLS> = Array::new();
 
 /// How connections have ended that died of an error, and how often.
 ///
@@ -84,14 +77,6 @@ pub static STACKS: StackTrace<2048> = StackTrace::new();
 #[btf_map]
 pub static SITES: HashMap<Site, u64, 4096> = HashMap::new();
 
-/// Processes whose stacks user space wants. It inserts and removes.
-#[btf_map]
-pub static SUSPECTS: HashMap<u32, u32, 256> = HashMap::new();
-
-/// How many [`SUSPECTS`] there are: as a rule none, which saves the search.
-#[btf_map]
-pub static MARKS: Array<u32, 1> = Array::new();
-
 /// Host-wide counters; never removed.
 #[btf_map]
 pub static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
@@ -99,6 +84,66 @@ pub static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 /// Events, with `--events`; drained by user space, drops counted in `Counters::dropped`.
 #[btf_map]
 pub static EVENTS: RingBuf<EventRecord, 1_048_576> = RingBuf::new();
+
+/// A variable of the programs, shared by all of them and by all CPUs, zero at load (section `.bss`).
+#[repr(transparent)]
+pub struct Shared<T>(core::cell::UnsafeCell<T>);
+
+// SAFETY: read and written whole, and every value that is ever in it is right.
+unsafe impl<T: Copy> Sync for Shared<T> {}
+
+impl<T: Copy> Shared<T> {
+    /// With this value at load.
+    pub const fn new(value: T) -> Self {
+        Self(core::cell::UnsafeCell::new(value))
+    }
+
+    /// Its value.
+    #[inline(always)]
+    pub fn load(&self) -> T {
+        // SAFETY: see `Sync`.
+        unsafe { self.0.get().read_volatile() }
+    }
+
+    /// Changes it.
+    #[inline(always)]
+    pub fn store(&self, value: T) {
+        // SAFETY: see `Sync`.
+        unsafe { self.0.get().write_volatile(value) }
+    }
+}
+
+/// 0, of which the compiler does not know that it is: of several members that it knows to be zero it makes
+/// a call of memset, which here goes byte by byte.
+#[inline(always)]
+pub fn opaque_zero() -> u64 {
+    let zero: u64;
+    // SAFETY: sets a register.
+    unsafe {
+        core::arch::asm!("{zero} = 0", zero = out(reg) zero, options(pure, nomem, nostack, preserves_flags));
+    }
+    zero
+}
+
+/// Claims a place of a table (see `sockleak_ebpf::SocketBucket`); whether it was free.
+///
+/// # Safety
+/// `claim` points into a live map value.
+#[inline(always)]
+pub unsafe fn claimed(claim: *mut u64) -> bool {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        if claim.read_volatile() != 0 {
+            return false;
+        }
+        add(claim, 1);
+        if claim.read_volatile() == 1 {
+            return true;
+        }
+        add(claim, u64::MAX);
+        false
+    }
+}
 
 /// Adds to a counter in a map value, atomically: hooks nest (softirq over process context) and
 /// run on several CPUs.

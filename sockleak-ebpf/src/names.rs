@@ -2,13 +2,21 @@
 
 /// Maps.
 pub mod maps {
-    /// Hash: address of the `struct sock` -> [`crate::SocketEntry`].
+    /// Array of [`crate::SocketBucket`].
     pub const SOCKETS: &str = "SOCKETS";
-    /// Hash: [`crate::ProcessKey`] -> [`crate::ProcessStats`].
+    /// Hash: address of the `struct sock` -> [`crate::SocketEntry`]; those whose buckets are full.
+    pub const OVERFLOW: &str = "OVERFLOW";
+    /// Array of [`crate::ProcessSlot`].
     pub const PROCESSES: &str = "PROCESSES";
     /// Per-CPU array of one [`crate::Counters`].
     pub const COUNTERS: &str = "COUNTERS";
-    /// Hash: [`crate::SearchKey`] -> [`crate::SearchStats`].
+    /// Array of one `u64` per place in [`PROCESSES`]: 0 free.
+    pub const PROCESS_CLAIMS: &str = "PROCESS_CLAIMS";
+    /// Array of one `u32` per place in [`PROCESSES`]: not 0, the process's stacks are wanted.
+    pub const SUSPECTS: &str = "SUSPECTS";
+    /// Array of one `u64` per place in [`SEARCHES`]: 0 free.
+    pub const SEARCH_CLAIMS: &str = "SEARCH_CLAIMS";
+    /// Array of [`crate::SearchSlot`].
     pub const SEARCHES: &str = "SEARCHES";
     /// Hash: [`crate::FailureKey`] -> [`crate::FailureStats`].
     pub const FAILURES: &str = "FAILURES";
@@ -18,10 +26,6 @@ pub mod maps {
     pub const SITES: &str = "SITES";
     /// Stack traces, by [`crate::Site::stack`].
     pub const STACKS: &str = "STACKS";
-    /// Hash: tgid of a process whose stacks are wanted -> anything, `u32`.
-    pub const SUSPECTS: &str = "SUSPECTS";
-    /// Array of one `u32`: how many suspects there are.
-    pub const MARKS: &str = "MARKS";
     /// Hash: [`crate::ProcessKey`] of a process of the command -> anything, `u32`.
     pub const FOLLOWED: &str = "FOLLOWED";
     /// Hash: [`crate::LeftKey`] -> [`crate::LeftStats`].
@@ -48,6 +52,12 @@ pub mod globals {
     pub const TASK_BTF: &str = "TASK_BTF";
     /// 1: the helper `bpf_task_pt_regs` exists (5.15+).
     pub const TASK_REGS: &str = "TASK_REGS";
+    /// Size of [`super::maps::SOCKETS`].
+    pub const SOCKET_BUCKETS: &str = "SOCKET_BUCKETS";
+    /// Size of [`super::maps::PROCESSES`].
+    pub const PROCESS_SLOTS: &str = "PROCESS_SLOTS";
+    /// Size of [`super::maps::SEARCHES`].
+    pub const SEARCH_SLOTS: &str = "SEARCH_SLOTS";
     /// When to take stacks: [`crate::STACKS_NEVER`] and so on.
     pub const STACK_MODE: &str = "STACK_MODE";
     /// One socket in this plus 1 has its stack taken although nobody suspects its process.
@@ -189,6 +199,8 @@ pub mod programs {
 
     /// iter/task_file with `bpf_sock_from_file` (5.11+).
     pub const ITER_FILES: &str = "iter_files";
+    /// iter/tcp: orphans of one network namespace.
+    pub const ITER_TCP: &str = "iter_tcp";
     /// iter/task_file that compares `file->f_op` with `socket_file_ops` (5.10).
     pub const ITER_FILES_FOP: &str = "iter_files_fop";
 }

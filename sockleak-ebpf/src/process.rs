@@ -1,17 +1,13 @@
 //! The current process: who it is, and its counters.
 
-use aya_ebpf::helpers::bpf_get_current_cgroup_id;
-use sockleak_ebpf::{ProcessKey, ProcessStats};
+use aya_ebpf::{Global, helpers::bpf_get_current_cgroup_id};
+use sockleak_ebpf::{NO_SLOT, PROBES, ProcessKey, ProcessStats, scaled};
 
 use crate::{
     kernel::{CurrentTask, Reader, Task, current_task},
     log::bpf_debug,
-    maps::{PROCESSES, count},
+    maps::{PROCESS_CLAIMS, PROCESSES, add, claimed, count},
 };
-
-const BPF_NOEXIST: u64 = 1;
-const E2BIG: i32 = 7;
-const EEXIST: i32 = 17;
 
 /// Identity of the current process.
 #[inline(always)]
@@ -53,46 +49,167 @@ pub fn key_of<R: Reader>(leader: &Task<R>) -> ProcessKey {
     }
 }
 
-/// The counters of the current process, whose key is `key`; recorded now if this is the first
-/// socket it touches. `None` when the map is full, which is counted.
+/// A process that is in the process map.
+pub struct Known {
+    /// Its place.
+    pub slot: u32,
+    /// Its counters.
+    pub stats: *mut ProcessStats,
+}
+
+/// Number of places in the process map.
+#[unsafe(no_mangle)]
+pub static PROCESS_SLOTS: Global<u32> = Global::new(1);
+
+/// The current process, whose key is `key`; recorded now if this is the first socket it touches. `None`
+/// when there is no place, which is counted.
 #[inline(always)]
-pub fn record(key: &ProcessKey) -> Option<*mut ProcessStats> {
-    if let Some(stats) = PROCESSES.get_ptr_mut(key) {
-        return Some(stats);
+pub fn record(key: &ProcessKey) -> Option<Known> {
+    let first = scaled(key.hash(), PROCESS_SLOTS.load());
+    if let Some(stats) = stats_at(first, key) {
+        return Some(Known { slot: first, stats });
     }
-    first_sight(key);
-    PROCESSES.get_ptr_mut(key)
+    let slot = elsewhere(key, first);
+    let place = PROCESSES.get_ptr_mut(slot)?;
+    // SAFETY: a live element of the map.
+    let stats = unsafe { &raw mut (*place).stats };
+    Some(Known { slot, stats })
+}
+
+/// The counters of this process, if this is its place.
+#[inline(always)]
+fn stats_at(slot: u32, key: &ProcessKey) -> Option<*mut ProcessStats> {
+    let place = PROCESSES.get_ptr_mut(slot)?;
+    // SAFETY: a live element of the map.
+    unsafe {
+        let there = (&raw const (*place).key).read_volatile();
+        let is_it = (&raw const (*place).ready).read_volatile() == 1
+            && there.start_boottime_ns == key.start_boottime_ns
+            && there.tgid == key.tgid;
+        if is_it {
+            Some(&raw mut (*place).stats)
+        } else {
+            None
+        }
+    }
+}
+
+/// The counters of the process that had this place when it made a socket, if it still has it.
+#[inline(always)]
+pub fn stats_of(slot: u32, mark: u32) -> Option<*mut ProcessStats> {
+    let place = PROCESSES.get_ptr_mut(slot)?;
+    // SAFETY: a live element of the map.
+    unsafe {
+        let is_it = (&raw const (*place).ready).read_volatile() == 1
+            && (&raw const (*place).key).read_volatile().mark() == mark;
+        if is_it {
+            Some(&raw mut (*place).stats)
+        } else {
+            None
+        }
+    }
+}
+
+/// The process that had this place when it made a socket, if it still has it.
+#[inline(always)]
+pub fn key_at(slot: u32, mark: u32) -> Option<ProcessKey> {
+    let place = PROCESSES.get_ptr_mut(slot)?;
+    // SAFETY: a live element of the map.
+    let (ready, key) = unsafe {
+        (
+            (&raw const (*place).ready).read_volatile(),
+            (&raw const (*place).key).read_volatile(),
+        )
+    };
+    if ready == 1 && key.mark() == mark {
+        Some(key)
+    } else {
+        None
+    }
+}
+
+#[inline(always)]
+fn place_after(first: u32, probe: u32) -> u32 {
+    let place = first + probe;
+    let all = PROCESS_SLOTS.load();
+    if place >= all { place - all } else { place }
 }
 
 /// A function of its own: every hook has this path, few runs take it.
 #[inline(never)]
-fn first_sight(key: &ProcessKey) {
+fn elsewhere(key: &ProcessKey, first: u32) -> u32 {
+    let mut probe = 1;
+    while probe < PROBES {
+        let slot = place_after(first, probe);
+        if stats_at(slot, key).is_some() {
+            return slot;
+        }
+        probe += 1;
+    }
+    first_sight(key, first)
+}
+
+#[inline(never)]
+fn first_sight(key: &ProcessKey, first: u32) -> u32 {
+    let mut probe = 0;
+    while probe < PROBES {
+        let slot = place_after(first, probe);
+        if let (Some(place), Some(claim)) = (
+            PROCESSES.get_ptr_mut(slot),
+            PROCESS_CLAIMS.get_ptr_mut(slot),
+        ) {
+            // SAFETY: live elements of the maps; a place that is claimed is nobody else's.
+            unsafe {
+                if claimed(claim) {
+                    (*place).key = *key;
+                    describe(&raw mut (*place).stats);
+                    (&raw mut (*place).ready).write_volatile(1);
+                    bpf_debug!("process {} seen first", key.tgid);
+                    return slot;
+                }
+            }
+        }
+        probe += 1;
+    }
+    count!(processes_full);
+    NO_SLOT
+}
+
+/// # Safety
+/// `stats` is in a place that the caller has claimed.
+#[inline(always)]
+unsafe fn describe(stats: *mut ProcessStats) {
     let (comm, netns) = match current_task() {
         CurrentTask::Typed(task) => (task.leader().comm(), task.netns()),
         CurrentTask::Plain(task) => (task.leader().comm(), task.netns()),
     };
-    let stats = ProcessStats {
-        allocated: 0,
-        destroyed: 0,
-        accepted: 0,
-        released: 0,
-        // SAFETY: a helper without arguments.
-        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
-        netns,
-        pad: 0,
-        comm,
-    };
-    match PROCESSES.insert(key, stats, BPF_NOEXIST) {
-        // Another thread of the process was faster.
-        Ok(()) => bpf_debug!("process {} seen first, netns {}", key.tgid, netns),
-        Err(error) if error == -EEXIST => {}
-        Err(error) => {
-            bpf_debug!("process {} not recorded: error {}", key.tgid, error);
-            if error == -E2BIG {
-                count!(processes_full)
-            } else {
-                count!(processes_failed)
+    // SAFETY: passed on to the caller; a helper without arguments.
+    unsafe {
+        (*stats).comm = comm;
+        (*stats).netns = netns;
+        (*stats).cgroup_id = bpf_get_current_cgroup_id();
+    }
+}
+
+/// Removes the process, if it is there.
+#[inline(never)]
+pub fn forget(key: &ProcessKey) {
+    let first = scaled(key.hash(), PROCESS_SLOTS.load());
+    let mut probe = 0;
+    while probe < PROBES {
+        let slot = place_after(first, probe);
+        if stats_at(slot, key).is_some()
+            && let Some(place) = PROCESSES.get_ptr_mut(slot)
+            && let Some(claim) = PROCESS_CLAIMS.get_ptr_mut(slot)
+        {
+            // SAFETY: live elements of the maps, and nobody uses them: the process is gone.
+            unsafe {
+                (&raw mut (*place).ready).write_volatile(0);
+                (*place).stats = ProcessStats::default();
+                add(claim, u64::MAX);
             }
+            return;
         }
+        probe += 1;
     }
 }

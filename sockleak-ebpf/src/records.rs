@@ -2,8 +2,8 @@
 
 /// [`SocketEntry::flags`]: `sk_kern_sock` was set, the kernel made it for itself.
 pub const SOCKET_KERNEL: u32 = 1;
-/// [`SocketEntry::flags`]: `inet_release` has run, no descriptor is left.
-pub const SOCKET_RELEASED: u32 = 2;
+/// [`SocketEntry::flags`]: the process has accepted the connection, it did not create the socket.
+pub const SOCKET_ACCEPTED: u32 = 2;
 /// [`InventoryRecord::flags`]: the descriptor is an MPTCP socket and this is its first subflow.
 pub const SOCKET_MPTCP: u32 = 4;
 /// [`SocketEntry::flags`]: the socket is older than sockleak or was not seen when it was made;
@@ -18,6 +18,8 @@ pub const SEARCH_FAILED: u32 = 64;
 /// [`SocketEntry::flags`]: the end of the last search has been seen: `search_ns` is its duration
 /// and `errno` its result.
 pub const SEARCH_TOLD: u32 = 128;
+/// [`SocketEntry::flags`]: `perturb` is the place of the last search in the search map.
+pub const SEARCH_KNOWN: u32 = 2048;
 /// [`InventoryRecord::flags`]: the bind bucket of the socket's port could be read.
 pub const SOCKET_PORT_KNOWN: u32 = 256;
 /// [`InventoryRecord::flags`]: that bucket belongs to bind(): connect() passes the port over.
@@ -69,12 +71,10 @@ pub struct ProcessKey {
 pub struct ProcessStats {
     /// Sockets it created.
     pub allocated: u64,
-    /// Of the sockets it created, those destroyed.
+    /// Of the sockets it created or accepted, those destroyed.
     pub destroyed: u64,
     /// Connections it accepted.
     pub accepted: u64,
-    /// Sockets without an entry that it was the last to let go.
-    pub released: u64,
     /// `bpf_get_current_cgroup_id()` at first sight; 0 unknown.
     pub cgroup_id: u64,
     /// Inode number of its network namespace at first sight; 0 unknown.
@@ -85,29 +85,30 @@ pub struct ProcessStats {
     pub comm: [u64; 2],
 }
 
-/// One socket that a process (or the kernel) created; value of the socket map, whose key is the
-/// address of the `struct sock`.
+/// One socket that a process (or the kernel) created or accepted; value of the socket map, whose
+/// key is the address of the `struct sock`.
 ///
-/// Inserted at creation, removed at destruction. sock memory is recycled at once, so an entry
-/// found at creation means that a destruction was missed.
+/// Inserted at creation or in accept(), removed at destruction. sock memory is recycled at once, so an
+/// entry found at creation means that a destruction was missed.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct SocketEntry {
-    /// `start_boottime` of the creator.
-    pub creator_start_ns: u64,
-    /// `bpf_ktime_get_ns()` at creation.
+    /// `bpf_ktime_get_ns()` at creation, or in accept().
     pub birth_ns: u64,
-    /// tgid of the creator.
-    pub creator_tgid: u32,
-    /// [`SOCKET_KERNEL`], [`SOCKET_RELEASED`], [`SOCKET_ADOPTED`] and the `SEARCH_` flags.
-    pub flags: u32,
     /// `bpf_ktime_get_ns()` at the begin of the port search that is going on, or how long the
     /// last one took, ns ([`SEARCH_TOLD`]).
     pub search_ns: u64,
-    /// `task->se.sum_exec_runtime` of the searching thread at its begin, ns.
-    pub ran_ns: u64,
-    /// `table_perturb[port_offset & 0xffff]` at its begin; 0 unknown.
+    /// `task->se.sum_exec_runtime` of the searching thread at its begin, ns, the lower half.
+    pub ran_ns: u32,
+    /// `table_perturb[port_offset & 0xffff]` at its begin, 0 unknown; afterwards the place of the search in
+    /// the search map ([`SEARCH_KNOWN`]).
     pub perturb: u32,
+    /// Place of the process in the process map, [`crate::NO_SLOT`] unknown.
+    pub slot: u32,
+    /// Its [`ProcessKey::mark`].
+    pub mark: u32,
+    /// [`SOCKET_KERNEL`], [`SOCKET_ACCEPTED`], [`SOCKET_ADOPTED`] and the `SEARCH_` flags.
+    pub flags: u32,
     /// What it ended with: 0 or an errno, positive. While it goes on, what `inet_sport` still
     /// holds of an earlier connection, network order.
     pub errno: u16,
@@ -117,25 +118,6 @@ pub struct SocketEntry {
     pub stack: u32,
     /// [`crate::Ending::id`] of how its last connection ended; 0 it did not, or without an error.
     pub ending: u32,
-}
-
-impl SocketEntry {
-    /// An entry of nobody, with these flags.
-    pub const fn with_flags(flags: u32) -> Self {
-        Self {
-            creator_start_ns: 0,
-            birth_ns: 0,
-            creator_tgid: 0,
-            flags,
-            search_ns: 0,
-            ran_ns: 0,
-            perturb: 0,
-            errno: 0,
-            switches: 0,
-            stack: 0,
-            ending: 0,
-        }
-    }
 }
 
 /// Kind of an [`EventRecord`].
@@ -227,7 +209,7 @@ pub struct InventoryRecord {
     pub birth_ns: u64,
     /// [`SocketEntry::creator_start_ns`]; 0 without an entry.
     pub creator_start_ns: u64,
-    /// [`SocketEntry::creator_tgid`]; 0 without an entry.
+    /// tgid of the creator; 0 unknown.
     pub creator_tgid: u32,
     /// tgid of the holder.
     pub holder_tgid: u32,
@@ -259,8 +241,8 @@ pub struct InventoryRecord {
 
 const _: () = {
     assert!(size_of::<ProcessKey>() == 16);
-    assert!(size_of::<ProcessStats>() == 64);
-    assert!(size_of::<SocketEntry>() == 56);
+    assert!(size_of::<ProcessStats>() == 56);
+    assert!(size_of::<SocketEntry>() == 48);
     assert!(size_of::<EventRecord>() == 120);
     assert!(size_of::<InventoryRecord>() == 112);
     assert!(core::mem::offset_of!(InventoryRecord, local) == 72);

@@ -82,6 +82,22 @@ impl Walk {
         }
     }
 
+    /// Whether a search that came to this may have let its slot of `table_perturb` grow by `growth`: by
+    /// `max(i, random) + step`, where `i` grows by `step` per port, and `random` is at most 7 steps (none
+    /// before 5.18).
+    #[inline(always)]
+    pub const fn explains(&self, reached: &Reached, growth: u32) -> bool {
+        let step_log2 = if self.one_pass { 0 } else { 1 };
+        let passed = if reached.second_parity {
+            self.remaining() >> 1
+        } else {
+            0
+        };
+        let steps = reached.candidates.wrapping_sub(passed);
+        let grown = growth >> step_log2;
+        grown << step_log2 == growth && (grown == steps || (grown > steps && grown <= 8))
+    }
+
     /// The same where the stride is random (`ip_local_port_step_width`, 7.1+): the walk adds
     /// `max(i, random) + step` to its slot of `table_perturb`, where `i` grows by `step` (2, or
     /// 1 in one pass) per port and `random` is at most 7 steps. `None` when `random` may have

@@ -1,7 +1,6 @@
 //! kprobe and kretprobe, for kernels without trampolines. Kernel memory is read by helper.
 
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid,
     macros::{kprobe, kretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
@@ -9,9 +8,10 @@ use aya_ebpf::{
 use sockleak_ebpf::Op;
 
 use crate::{
+    calls::{self, Call},
     hooks,
     kernel::{Probe, Ptr, SOCKET_SK, Sock, member},
-    maps::{Call, CallKey, IN_FLIGHT, count},
+    maps::count,
 };
 
 #[inline(always)]
@@ -92,37 +92,21 @@ enum Function {
     LsmBind,
 }
 
-#[inline(always)]
-fn call_key(function: Function) -> CallKey {
-    CallKey {
-        thread: bpf_get_current_pid_tgid(),
-        function: function as u64,
-    }
-}
-
 /// Remembers a call's arguments until it returns.
 #[inline(always)]
 fn called(ctx: &ProbeContext, function: Function, sk: usize, argument: usize) {
     let (Some(sk), Some(argument)) = (ctx.arg::<u64>(sk), ctx.arg::<u64>(argument)) else {
         return;
     };
-    let call = Call { sk, argument };
-    if IN_FLIGHT.insert(call_key(function), call, 0).is_err() {
+    if !calls::begun(function as u64, Call { sk, argument }) {
         count!(searches_unmatched);
     }
 }
 
-/// The arguments of the call that returns. One that is not there was evicted or began before
-/// we did.
+/// The arguments of the call that returns.
 #[inline(always)]
 fn returned(function: Function) -> Option<Call> {
-    let key = call_key(function);
-    // SAFETY: an element is only used by its own thread.
-    let call = unsafe { IN_FLIGHT.get(key).copied() };
-    if call.is_some() {
-        let _ = IN_FLIGHT.remove(key);
-    }
-    call
+    calls::ended(function as u64)
 }
 
 #[kprobe]

@@ -5,13 +5,12 @@
 //! the registers have other names, the offsets stay [`ABSENT`] and the variant is not offered.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task},
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
+    helpers::bpf_get_current_task, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use sockleak_ebpf::{AF_INET, AF_INET6, Cause, Op, STACKS_NEVER};
 
 use crate::{
+    calls::{self, Call},
     hooks::{
         connect,
         failure::{self, EACCES, EADDRINUSE, EADDRNOTAVAIL, ENOMEM, EPERM, Failure},
@@ -23,7 +22,8 @@ use crate::{
         Direct, FDT_FD, FDT_MAX_FDS, FILE_INODE, FILE_PRIVATE_DATA, FILES_FDT, INODE_MODE, Probe,
         Ptr, REGS_ARG1, REGS_ARG2, REGS_NR, Reader, SOCKET_SK, Sock, TASK_FILES, member, read_user,
     },
-    maps::{Call, CallKey, IN_FLIGHT, SOCKETS, count},
+    maps::count,
+    sockets,
 };
 
 const SOCKET: u64 = 41;
@@ -38,8 +38,7 @@ const S_IFSOCK: u16 = 0o140_000;
 /// connect() of the current thread has begun on `sk`.
 #[inline(always)]
 pub fn connecting(sk: u64) {
-    let call = Call { sk, argument: 0 };
-    if IN_FLIGHT.insert(key(CONNECT), call, 0).is_err() {
+    if !calls::begun(CONNECT, Call { sk, argument: 0 }) {
         count!(searches_unmatched);
     }
 }
@@ -47,17 +46,8 @@ pub fn connecting(sk: u64) {
 /// The current thread creates the socket at `sk`, and its stack is wanted.
 #[inline(always)]
 pub fn creating(sk: u64) {
-    let call = Call { sk, argument: 0 };
-    if IN_FLIGHT.insert(key(SOCKET), call, 0).is_err() {
+    if !calls::begun(SOCKET, Call { sk, argument: 0 }) {
         count!(stacks_failed);
-    }
-}
-
-#[inline(always)]
-fn key(function: u64) -> CallKey {
-    CallKey {
-        thread: bpf_get_current_pid_tgid(),
-        function,
     }
 }
 
@@ -85,16 +75,13 @@ fn socket_ended(ctx: &BtfTracePointContext, result: i64) {
     if STACK_MODE.load() == STACKS_NEVER && RUN.load() == 0 {
         return;
     }
-    let key = key(SOCKET);
-    // SAFETY: an element is only used by its own thread.
-    let Some(call) = (unsafe { IN_FLIGHT.get(key).copied() }) else {
+    let Some(call) = calls::ended(SOCKET) else {
         return;
     };
-    let _ = IN_FLIGHT.remove(key);
     if result < 0 {
         return;
     }
-    if let Some(entry) = SOCKETS.get_ptr_mut(call.sk) {
+    if let Some(entry) = sockets::find(call.sk) {
         // SAFETY: a live value of the socket map; nobody else writes this member.
         unsafe { (*entry).stack = stack::take(ctx, AF_INET) }
     }
@@ -103,16 +90,13 @@ fn socket_ended(ctx: &BtfTracePointContext, result: i64) {
 #[inline(always)]
 fn forget_socket() {
     if STACK_MODE.load() != STACKS_NEVER || RUN.load() == 1 {
-        let _ = IN_FLIGHT.remove(key(SOCKET));
+        let _ = calls::ended(SOCKET);
     }
 }
 
 #[inline(always)]
 fn connect_ended(regs: *const u8, result: i64) {
-    let key = key(CONNECT);
-    // SAFETY: an element is only used by its own thread.
-    if let Some(call) = unsafe { IN_FLIGHT.get(key).copied() } {
-        let _ = IN_FLIGHT.remove(key);
+    if let Some(call) = calls::ended(CONNECT) {
         // A socket whose peer has refused has lost the peer's port.
         let (_, port_be) = address(regs);
         connect::ended_at_latest(&Sock::<Probe>::new(call.sk as *const u8), port_be);

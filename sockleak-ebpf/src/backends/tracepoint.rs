@@ -30,13 +30,12 @@ const ALLOW: i32 = 1;
 fn cgroup_create(ctx: SockContext) -> i32 {
     if is_tcp(&ctx) {
         let sk = address(&ctx);
-        hooks::alloc::record(sk, 0, |key| {
-            // A cgroup program cannot take stacks: the end of socket() does.
-            if hooks::stack::wanted(key) {
-                super::syscalls::creating(sk);
-            }
-            0
-        });
+        let creation = hooks::alloc::begun(0);
+        // A cgroup program cannot take stacks: the end of socket() does.
+        if hooks::stack::wanted(&creation) {
+            super::syscalls::creating(sk);
+        }
+        hooks::alloc::keep(sk, &creation.entry);
         emit::write(EventKind::Alloc, unconnected(&ctx, sk, 0));
     }
     ALLOW
@@ -47,7 +46,7 @@ fn cgroup_release(ctx: SockContext) -> i32 {
     if is_tcp(&ctx) {
         let sk = address(&ctx);
         hooks::left::released(&Sock::<Probe>::new(sk as *const u8));
-        let birth_ns = hooks::release::record(sk);
+        let birth_ns = hooks::release::birth_ns(sk);
         emit::write(EventKind::Release, unconnected(&ctx, sk, birth_ns));
     }
     ALLOW

@@ -11,13 +11,15 @@
 //!   CONFIG_SECURITY_NETWORK): the same moment, through `sock_graft`; also called for other
 //!   families, hence the filter.
 
-use sockleak_ebpf::EventKind;
+use sockleak_ebpf::{EventKind, SOCKET_ACCEPTED, SOCKET_TRIED};
+
+use super::{alloc, search};
 
 use crate::{
     emit,
     kernel::{Reader, Sock},
     maps::{add, count},
-    process,
+    process, sockets,
 };
 
 /// A listener was cloned into a child.
@@ -33,9 +35,16 @@ pub fn handed_over<R: Reader>(sk: &Sock<R>) {
         return;
     }
     count!(accepted);
-    if let Some(stats) = process::record(&process::current_key()) {
+    let key = process::current_key();
+    // It has been connected: that it did not try to is no news.
+    let mut entry = sockets::entry(SOCKET_ACCEPTED | SOCKET_TRIED);
+    entry.birth_ns = search::now();
+    if let Some(known) = process::record(&key) {
+        entry.slot = known.slot;
+        entry.mark = key.mark();
         // SAFETY: a live value of the process map.
-        unsafe { add(&raw mut (*stats).accepted, 1) }
+        unsafe { add(&raw mut (*known.stats).accepted, 1) }
     }
+    alloc::keep(sk.addr(), &entry);
     emit::event(EventKind::Accept, sk, 0);
 }

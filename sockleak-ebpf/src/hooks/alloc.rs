@@ -9,22 +9,17 @@
 //! denial, no descriptor left) passes through `tcp_v4_destroy_sock`. `sk_protocol`, `sk_type`
 //! and `sk_kern_sock` are set before; `sk_socket->file` is not.
 
-use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::tracing::StackIdContext};
+use aya_ebpf::programs::tracing::StackIdContext;
 use sockleak_ebpf::{EventKind, ProcessKey, SOCKET_KERNEL, SocketEntry};
 
-use super::{follow, stack};
+use super::{follow, search, stack};
 use crate::{
     emit,
     kernel::{Reader, Sock},
-    log::bpf_debug,
-    maps::{SOCKETS, add, count},
+    maps::{add, count},
     process,
+    sockets::{self, Inserted},
 };
-
-const BPF_ANY: u64 = 0;
-const BPF_NOEXIST: u64 = 1;
-const E2BIG: i32 = 7;
-const EEXIST: i32 = 17;
 
 /// At entry of `tcp_v4_init_sock` or `tcp_v6_init_sock`.
 #[inline(always)]
@@ -34,55 +29,50 @@ pub fn init_sock<R: Reader, C: StackIdContext>(ctx: &C, sk: &Sock<R>) {
         count!(allocated_kernel);
     }
     let flags = if kernel { SOCKET_KERNEL } else { 0 };
-    record(sk.addr(), flags, |key| {
-        if !kernel && stack::wanted(key) {
-            stack::take(ctx, sk.family())
-        } else {
-            0
-        }
-    });
+    let mut creation = begun(flags);
+    if !kernel && stack::wanted(&creation) {
+        creation.entry.stack = stack::take(ctx, sk.family());
+    }
+    keep(sk.addr(), &creation.entry);
     emit::event(EventKind::Alloc, sk, 0);
 }
 
-/// Counts the creation of the socket at `sk` and remembers its creator, whose stack `stack` takes
-/// when that is wanted.
+/// A socket comes into being.
+pub struct Creation {
+    /// Who creates it.
+    pub key: ProcessKey,
+    /// What is known of it.
+    pub entry: SocketEntry,
+}
+
+/// Counts the creation of a socket by the current process.
 #[inline(always)]
-pub fn record(sk: u64, flags: u32, stack: impl FnOnce(&ProcessKey) -> u32) {
+pub fn begun(flags: u32) -> Creation {
     count!(allocated);
     let key = process::current_key();
-    if let Some(stats) = process::record(&key) {
+    let mut creation = Creation {
+        key,
+        entry: sockets::entry(flags),
+    };
+    creation.entry.birth_ns = search::now();
+    if let Some(known) = process::record(&key) {
+        creation.entry.slot = known.slot;
+        creation.entry.mark = key.mark();
         // SAFETY: a live value of the process map.
-        unsafe { add(&raw mut (*stats).allocated, 1) }
+        unsafe { add(&raw mut (*known.stats).allocated, 1) }
     }
     follow::created(&key, flags);
-    let entry = SocketEntry {
-        creator_start_ns: key.start_boottime_ns,
-        // SAFETY: a helper without arguments.
-        birth_ns: unsafe { bpf_ktime_get_ns() },
-        creator_tgid: key.tgid,
-        stack: stack(&key),
-        ..SocketEntry::with_flags(flags)
-    };
-    match SOCKETS.insert(sk, entry, BPF_NOEXIST) {
-        Ok(()) => {}
-        Err(error) if error == -EEXIST => {
-            // The memory is in use again, so the destruction of its last owner was missed.
-            count!(sockets_stale);
-            if SOCKETS.insert(sk, entry, BPF_ANY).is_err() {
-                count!(sockets_failed);
-            }
-        }
-        Err(error) => {
-            bpf_debug!(
-                "socket of process {} not recorded: error {}",
-                key.tgid,
-                error
-            );
-            if error == -E2BIG {
-                count!(sockets_full)
-            } else {
-                count!(sockets_failed)
-            }
-        }
+    creation
+}
+
+/// Puts a new socket into the socket map.
+#[inline(always)]
+pub fn keep(sk: u64, entry: &SocketEntry) {
+    match sockets::insert(sk, entry) {
+        Inserted::New => {}
+        // The memory is in use again, so the destruction of its last owner was missed.
+        Inserted::Replaced => count!(sockets_stale),
+        Inserted::Full => count!(sockets_full),
+        Inserted::Failed => count!(sockets_failed),
     }
 }

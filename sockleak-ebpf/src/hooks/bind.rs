@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     kernel::{Reader, Sock},
-    maps::SOCKETS,
+    sockets,
 };
 
 const TCP_LISTEN: u8 = 10;
@@ -68,7 +68,7 @@ pub fn end<R: Reader>(sk: &Sock<R>, snum: u16, result: i32) {
         range,
         dst_port_be: 0,
     };
-    search::account(sk, &outcome);
+    let _ = search::account(sk, &outcome, search::now());
     if failed && matches!(op, Op::Listen) {
         let (src, _) = sk.addresses();
         failure::record(
@@ -96,7 +96,7 @@ pub fn end<R: Reader>(sk: &Sock<R>, snum: u16, result: i32) {
 /// and its CPU time, ns.
 #[inline(always)]
 fn close(sk: u64) -> (u64, u64) {
-    let Some(entry) = SOCKETS.get_ptr_mut(sk) else {
+    let Some(entry) = sockets::find(sk) else {
         return (UNKNOWN, UNKNOWN);
     };
     // SAFETY: a live value of the socket map; the socket is locked by the caller.
@@ -115,7 +115,7 @@ fn close(sk: u64) -> (u64, u64) {
 /// How long the last search of the socket took, ns, if it was seen and not asked for yet.
 #[inline(always)]
 pub fn take_duration(sk: u64) -> u64 {
-    let Some(entry) = SOCKETS.get_ptr_mut(sk) else {
+    let Some(entry) = sockets::find(sk) else {
         return UNKNOWN;
     };
     // SAFETY: a live value of the socket map; the socket is held by the system call.

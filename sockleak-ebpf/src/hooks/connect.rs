@@ -23,7 +23,7 @@
 
 use aya_ebpf::Global;
 use sockleak_ebpf::{
-    Cause, Op, ProcessKey, Reached, SEARCH_BOUND, SEARCH_FAILED, SEARCH_OPEN, SEARCH_TOLD,
+    Cause, NO_SLOT, Op, SEARCH_BOUND, SEARCH_FAILED, SEARCH_KNOWN, SEARCH_OPEN, SEARCH_TOLD,
     SOCKET_ADOPTED, SocketEntry, UNKNOWN, Walk,
 };
 
@@ -34,7 +34,8 @@ use super::{
 };
 use crate::{
     kernel::{Probe, Reader, Sock},
-    maps::{SEARCHES, SOCKETS, add, count},
+    maps::{SEARCHES, Shared, add, count},
+    sockets,
 };
 
 /// Address of the variable `table_perturb` (a pointer to `u32[65536]`); 0 unknown.
@@ -48,6 +49,12 @@ pub static ONE_PASS: Global<u32> = Global::new(0);
 /// `INET_TABLE_PERTURB_SIZE - 1` with the default order of 16.
 const PERTURB_MASK: u64 = 0xffff;
 
+/// Where `table_perturb` points, once it has been read: it never changes.
+static PERTURB: Shared<u64> = Shared::new(0);
+
+/// 1: a slot has moved as a search said it should, so the slots are where they are looked for.
+static PERTURB_PROVEN: Shared<u32> = Shared::new(0);
+
 /// The slot of `table_perturb` that a search towards one destination uses; `None` unknown. The
 /// kernel fills the table in the first search after boot (`get_random_sleepable_once`): until
 /// then the slots are 0, which the callers take for unknown.
@@ -56,16 +63,26 @@ fn perturb(port_offset: u64) -> Option<u32> {
     if TABLE_PERTURB.load() == 0 {
         return None;
     }
-    // SAFETY: the helper checks both addresses.
-    let table: u64 = unsafe { Probe::read(TABLE_PERTURB.load() as *const u8) };
+    let mut table = PERTURB.load();
+    if table == 0 {
+        table = table_perturb();
+    }
     // Kernels before 5.18 without backports have an array here, not a pointer to one. Kernel
     // addresses begin with ff, with five levels of page tables no more than that.
     if table >> 56 != 0xff {
         return None;
     }
     let slot = table + (port_offset & PERTURB_MASK) * 4;
-    // SAFETY: as above.
+    // SAFETY: the helper checks the address.
     Some(unsafe { Probe::read(slot as *const u8) })
+}
+
+#[inline(never)]
+fn table_perturb() -> u64 {
+    // SAFETY: the helper checks the address.
+    let table: u64 = unsafe { Probe::read(TABLE_PERTURB.load() as *const u8) };
+    PERTURB.store(table);
+    table
 }
 
 /// At entry of `__inet_hash_connect`.
@@ -110,23 +127,21 @@ pub fn end<R: Reader>(sk: &Sock<R>, port_offset: u64, result: i32) {
         return;
     };
     let errno = result.wrapping_neg() as u32;
+    let now_ns = search::now();
     // SAFETY: a live value of the socket map; the socket is locked by the caller.
     let (flags, took, cpu_ns, before) = unsafe {
         let seen = ((*entry).flags, (*entry).search_ns, (*entry).perturb);
-        if seen.0 & (SEARCH_OPEN | SEARCH_BOUND) != 0 {
-            let took = search::now().wrapping_sub(seen.1);
-            let cpu_ns = search::cpu_ns(entry, took);
-            (*entry).search_ns = took;
-            (*entry).errno = errno as u16;
-            // A failed search stays marked for `no_port`, which follows.
-            (*entry).flags = seen.0 & !SEARCH_OPEN | SEARCH_TOLD;
-            (seen.0, took, cpu_ns, seen.2)
+        let (took, cpu_ns, before) = if seen.0 & (SEARCH_OPEN | SEARCH_BOUND) != 0 {
+            let took = now_ns.wrapping_sub(seen.1);
+            (took, search::cpu_ns(entry, took), seen.2)
         } else {
-            (*entry).search_ns = UNKNOWN;
-            (*entry).errno = errno as u16;
-            (*entry).flags = seen.0 | SEARCH_TOLD;
-            (seen.0, UNKNOWN, UNKNOWN, 0)
-        }
+            (UNKNOWN, UNKNOWN, 0)
+        };
+        (*entry).search_ns = took;
+        (*entry).errno = errno as u16;
+        // A failed search stays marked for `no_port`, which follows.
+        (*entry).flags = seen.0 & !SEARCH_OPEN | SEARCH_TOLD;
+        (seen.0, took, cpu_ns, before)
     };
     if flags & SEARCH_BOUND != 0 {
         return;
@@ -155,29 +170,41 @@ pub fn end<R: Reader>(sk: &Sock<R>, port_offset: u64, result: i32) {
     } else if range != 0 {
         let port = u32::from(sk.num());
         outcome.second_parity = walk.is_second(port);
-        let after = if before == 0 {
-            None
-        } else {
-            perturb(port_offset)
-        };
-        if let Some(after) = after {
-            let start = walk.start(before, port_offset);
-            let growth = after.wrapping_sub(before);
-            let reached = if growth == 0 {
-                // A success always moves the slot: this is not the right one.
-                None
-            } else if sk.step_width() != 0 {
-                walk.reached_by_growth(growth, port)
-            } else {
-                Some(walk.reached(start, port))
-            };
-            if let Some(Reached { candidates, .. }) = reached {
-                outcome.candidates = candidates;
-                outcome.start = start;
-            }
+        if before != 0
+            && let Some(candidates) = examined(&walk, before, port_offset, port, sk.step_width())
+        {
+            outcome.candidates = candidates;
+            outcome.start = walk.start(before, port_offset);
         }
     }
-    search::account(sk, &outcome);
+    let slot = search::account(sk, &outcome, now_ns);
+    if slot != NO_SLOT {
+        // SAFETY: a live value of the socket map; the socket is locked by the caller.
+        unsafe {
+            (*entry).perturb = slot;
+            (*entry).flags |= SEARCH_KNOWN;
+        }
+    }
+}
+
+/// How many ports a search has examined that found `port`, when its slot was `before`; `None` unknown.
+#[inline(always)]
+fn examined(walk: &Walk, before: u32, port_offset: u64, port: u32, step_width: u32) -> Option<u32> {
+    let reached = walk.reached(walk.start(before, port_offset), port);
+    if step_width == 0 && PERTURB_PROVEN.load() == 1 {
+        return Some(reached.candidates);
+    }
+    let growth = perturb(port_offset)?.wrapping_sub(before);
+    if step_width != 0 {
+        return walk
+            .reached_by_growth(growth, port)
+            .map(|reached| reached.candidates);
+    }
+    if walk.explains(&reached, growth) {
+        PERTURB_PROVEN.store(1);
+    }
+    // A success always moves the slot: if it has not, this is not the right one.
+    (growth != 0).then_some(reached.candidates)
 }
 
 #[inline(always)]
@@ -194,7 +221,7 @@ const TCP_CLOSE: u8 = 7;
 /// At entry of `inet_bhash2_reset_saddr`: whether connect() calls it.
 #[inline(always)]
 pub fn is_failing<R: Reader>(sk: &Sock<R>) -> bool {
-    sk.state() == TCP_CLOSE && sk.dport_be() != 0
+    sk.dport_be() != 0 && sk.state() == TCP_CLOSE
 }
 
 /// The state of `sk` has gone from SYN_SENT to CLOSE: if nothing was sent, connect() failed.
@@ -247,7 +274,7 @@ pub fn closed<R: Reader>(sk: &Sock<R>) {
             range,
             dst_port_be: 0,
         };
-        search::account(sk, &outcome);
+        let _ = search::account(sk, &outcome, search::now());
     }
     let cause = if errno == ENOMEM {
         Cause::OutOfMemory
@@ -353,7 +380,7 @@ pub fn v6_ended<R: Reader>(sk: &Sock<R>, uaddr: *const u8, result: i32) {
 /// Whether the last search of the socket failed and the failure is recorded; asked once.
 #[inline(always)]
 pub fn take_failed(sk: u64) -> bool {
-    let Some(entry) = SOCKETS.get_ptr_mut(sk) else {
+    let Some(entry) = sockets::find(sk) else {
         return false;
     };
     // SAFETY: a live value of the socket map; the socket is held by the system call.
@@ -364,28 +391,25 @@ pub fn take_failed(sk: u64) -> bool {
     }
 }
 
-/// The connection `sk` goes on as a TIME_WAIT mini-socket; counted for who made it.
+/// The connection `sk` goes on as a TIME_WAIT mini-socket; counted where its search was, if that was by
+/// the process that created it.
 #[inline(always)]
 pub fn time_wait<R: Reader>(sk: &Sock<R>) {
-    let Some(entry) = SOCKETS.get_ptr(sk.addr()) else {
+    let Some(entry) = sockets::find(sk.addr()) else {
         return;
     };
     // SAFETY: a live value of the socket map; the socket is locked by the caller.
-    let (process, flags) = unsafe {
-        let process = ProcessKey {
-            start_boottime_ns: (*entry).creator_start_ns,
-            tgid: (*entry).creator_tgid,
-            pad: 0,
-        };
-        (process, (*entry).flags)
-    };
-    if flags & SOCKET_ADOPTED != 0 {
+    let (flags, slot, mark) = unsafe { ((*entry).flags, (*entry).perturb, (*entry).mark) };
+    if flags & (SEARCH_KNOWN | SOCKET_ADOPTED) != SEARCH_KNOWN {
         return;
     }
-    let key = search::key(Op::Connect, sk, process);
-    if let Some(stats) = SEARCHES.get_ptr_mut(key) {
-        // SAFETY: a live value of the search map.
-        unsafe { add(&raw mut (*stats).time_waits, 1) }
+    if let Some(place) = SEARCHES.get_ptr_mut(slot) {
+        // SAFETY: a live element of the search map. If the process has ended, somebody else may have the place.
+        unsafe {
+            if (*place).key.process.mark() == mark {
+                add(&raw mut (*place).stats.time_waits, 1);
+            }
+        }
     }
 }
 
@@ -395,16 +419,17 @@ pub fn time_wait<R: Reader>(sk: &Sock<R>) {
 /// connection was there or the system call ended.
 #[inline(always)]
 pub fn ended_at_latest<R: Reader>(sk: &Sock<R>, port_be: u16) {
-    let Some(entry) = SOCKETS.get_ptr_mut(sk.addr()) else {
+    let Some(entry) = sockets::find(sk.addr()) else {
         return;
     };
+    let now_ns = search::now();
     // SAFETY: a live value of the socket map; the socket is held by the system call.
     let (flags, took) = unsafe {
         let flags = (*entry).flags;
         let took = if flags & SEARCH_TOLD != 0 {
             (*entry).search_ns
         } else {
-            search::now().wrapping_sub((*entry).search_ns)
+            now_ns.wrapping_sub((*entry).search_ns)
         };
         (*entry).flags = flags & !(SEARCH_OPEN | SEARCH_TOLD | SEARCH_BOUND);
         (flags, took)
@@ -415,21 +440,19 @@ pub fn ended_at_latest<R: Reader>(sk: &Sock<R>, port_be: u16) {
     let (range, own) = sk.port_range();
     let walk = walk(range, own);
     let port = u32::from(u16::from_be(sk.sport_be()));
-    search::account(
-        sk,
-        &Outcome {
-            op: Op::Connect,
-            errno: 0,
-            search_ns: took,
-            cpu_ns: UNKNOWN,
-            upper_bound: true,
-            candidates: UNCOUNTED,
-            second_parity: range != 0 && walk.is_second(port),
-            start: UNCOUNTED,
-            range,
-            dst_port_be: port_be,
-        },
-    );
+    let outcome = Outcome {
+        op: Op::Connect,
+        errno: 0,
+        search_ns: took,
+        cpu_ns: UNKNOWN,
+        upper_bound: true,
+        candidates: UNCOUNTED,
+        second_parity: range != 0 && walk.is_second(port),
+        start: UNCOUNTED,
+        range,
+        dst_port_be: port_be,
+    };
+    let _ = search::account(sk, &outcome, now_ns);
 }
 
 /// The connection `sk` is there: its search was over before now.
@@ -438,7 +461,7 @@ pub fn established<R: Reader>(sk: &Sock<R>) {
     if !sk.is_tcp() {
         return;
     }
-    if let Some(entry) = SOCKETS.get_ptr_mut(sk.addr()) {
+    if let Some(entry) = sockets::find(sk.addr()) {
         // SAFETY: a live value of the socket map; the socket is locked.
         unsafe {
             if (*entry).flags & SEARCH_OPEN != 0 {

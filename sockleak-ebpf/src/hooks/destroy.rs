@@ -5,54 +5,33 @@
 //! the tracepoint `tcp:tcp_destroy_sock` exactly once. Runs in process context, softirq, at
 //! exit and at namespace teardown: the current task is unrelated.
 
-use sockleak_ebpf::{EventKind, ProcessKey, SOCKET_ADOPTED, SOCKET_KERNEL};
+use sockleak_ebpf::{EventKind, SOCKET_ADOPTED, SOCKET_KERNEL};
 
 use crate::{
     emit,
     kernel::{Reader, Sock},
-    maps::{PROCESSES, SOCKETS, add, count},
+    maps::{add, count},
+    process, sockets,
 };
 
 /// The socket `sk` is destroyed.
 #[inline(always)]
 pub fn destroyed<R: Reader>(sk: &Sock<R>) {
-    let addr = sk.addr();
-    let Some(entry) = SOCKETS.get_ptr_mut(addr) else {
-        count!(destroyed_unknown);
-        emit::event(EventKind::Destroy, sk, 0);
-        return;
-    };
-    // SAFETY: a live value of the socket map; only this hook removes it, and a socket is
-    // destroyed once.
-    let (key, flags, birth_ns) = unsafe {
-        (
-            ProcessKey {
-                start_boottime_ns: (*entry).creator_start_ns,
-                tgid: (*entry).creator_tgid,
-                pad: 0,
-            },
-            (*entry).flags,
-            (*entry).birth_ns,
-        )
-    };
-    if flags & SOCKET_ADOPTED != 0 {
-        count!(destroyed_unknown);
-        if SOCKETS.remove(addr).is_err() {
-            count!(sockets_undeleted);
+    let entry = match sockets::take(sk.addr()) {
+        Some(entry) if entry.flags & SOCKET_ADOPTED == 0 => entry,
+        _ => {
+            count!(destroyed_unknown);
+            emit::event(EventKind::Destroy, sk, 0);
+            return;
         }
-        emit::event(EventKind::Destroy, sk, 0);
-        return;
-    }
+    };
     count!(destroyed_known);
-    if flags & SOCKET_KERNEL != 0 {
+    if entry.flags & SOCKET_KERNEL != 0 {
         count!(destroyed_kernel);
     }
-    if let Some(stats) = PROCESSES.get_ptr_mut(key) {
+    if let Some(stats) = process::stats_of(entry.slot, entry.mark) {
         // SAFETY: a live value of the process map.
         unsafe { add(&raw mut (*stats).destroyed, 1) }
     }
-    if SOCKETS.remove(addr).is_err() {
-        count!(sockets_undeleted);
-    }
-    emit::event(EventKind::Destroy, sk, birth_ns);
+    emit::event(EventKind::Destroy, sk, entry.birth_ns);
 }

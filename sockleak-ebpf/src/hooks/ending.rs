@@ -10,12 +10,13 @@
 //! What is learnt here stays with the socket until it is connected again: it says what had
 //! happened to a socket that somebody forgot to close.
 
-use sockleak_ebpf::{Ending, SOCKET_ADOPTED, SOCKET_TRIED, SocketEntry};
+use sockleak_ebpf::{Ending, SOCKET_ACCEPTED, SOCKET_ADOPTED, SOCKET_TRIED, SocketEntry};
 
 use super::search;
 use crate::{
     kernel::{Reader, Sock},
-    maps::{ENDINGS, SOCKETS, add, count},
+    maps::{ENDINGS, add, count},
+    sockets,
 };
 
 const BPF_NOEXIST: u64 = 1;
@@ -34,7 +35,7 @@ pub fn done<R: Reader>(sk: &Sock<R>, state: u8) {
 /// A function of its own: few connections die of an error.
 #[inline(never)]
 fn died<R: Reader>(sk: &Sock<R>, state: u8, errno: u32) {
-    // Accepted connections have no entry; one whose peer resets it may be forgotten as well.
+    // One that was not accepted yet has no entry, and neither have older ones.
     if let Some(entry) = search::entry(sk.addr()) {
         note(sk, entry, state, errno);
     }
@@ -49,29 +50,31 @@ pub fn failed<R: Reader>(sk: &Sock<R>, entry: *mut SocketEntry, errno: u32) {
 /// bind() of the socket failed.
 #[inline(always)]
 pub fn bind_failed<R: Reader>(sk: &Sock<R>, errno: u32) {
-    if let Some(entry) = SOCKETS.get_ptr_mut(sk.addr()) {
+    if let Some(entry) = sockets::find(sk.addr()) {
         note(sk, entry, TCP_CLOSE, errno);
     }
 }
 
 #[inline(never)]
 fn note<R: Reader>(sk: &Sock<R>, entry: *mut SocketEntry, state: u8, errno: u32) {
-    // SAFETY: a live value of the socket map.
-    let adopted = unsafe { (*entry).flags & SOCKET_ADOPTED != 0 };
-    // The peers of accepted connections are many, and none of them is to blame.
-    let (peer, peer_port_be) = if adopted {
-        ([0; 2], 0)
-    } else {
-        (sk.addresses().1, sk.dport_be())
-    };
-    let ending = Ending {
-        peer,
-        peer_port_be,
+    let mut ending = Ending {
+        peer: [0; 2],
+        peer_port_be: 0,
         family: sk.family(),
         errno: errno as u16,
         state,
         pad: 0,
     };
+    // SAFETY: a live value of the socket map.
+    unsafe {
+        // The peers of accepted connections are many, and none of them is to blame.
+        if (*entry).flags & (SOCKET_ADOPTED | SOCKET_ACCEPTED) != 0 {
+            (*entry).ending = ending.id();
+            return;
+        }
+    }
+    ending.peer = sk.peer();
+    ending.peer_port_be = sk.dport_be();
     let id = ending.id();
     if ENDINGS.get_ptr_mut(ending).is_none() {
         // -EEXIST: somebody was faster.

@@ -22,7 +22,6 @@ use sockleak_ebpf::{
 use super::code;
 use crate::{
     kernel::{BINPRM_INTERP, Direct, Probe, Ptr, Task, member},
-    maps::PROCESSES,
     process,
     run_maps::{EXECUTABLES, FOLLOWED, NEW_EXECUTABLE, RUN_EVENTS, tally},
 };
@@ -61,7 +60,7 @@ pub fn freed(task: &Task<Direct>) {
     let key = process::key_of(task);
     if FOLLOWED.remove(key).is_ok() {
         // User space does not wait for it: it would be one of thousands.
-        let _ = PROCESSES.remove(key);
+        process::forget(&key);
     }
 }
 

@@ -9,8 +9,8 @@ use aya_ebpf::{
     helpers::generated::{bpf_seq_write, bpf_sock_from_file},
 };
 use sockleak_ebpf::{
-    ABSENT, IPPROTO_MPTCP, IPPROTO_TCP, InventoryRecord, SOCKET_KERNEL, SOCKET_MPTCP,
-    SOCKET_PORT_BOUND, SOCKET_PORT_KNOWN, SOCKET_RELEASED, SOCKET_TRIED, SocketEntry,
+    ABSENT, IPPROTO_MPTCP, IPPROTO_TCP, InventoryRecord, ProcessKey, SOCKET_ACCEPTED,
+    SOCKET_KERNEL, SOCKET_MPTCP, SOCKET_PORT_BOUND, SOCKET_PORT_KNOWN, SOCKET_TRIED,
 };
 
 use crate::{
@@ -18,8 +18,7 @@ use crate::{
         Direct, FILE_INODE, FILE_OP, FILE_PRIVATE_DATA, INODE_INO, MPTCP_FIRST, Probe, Ptr, Reader,
         SOCKET_SK, Sock, Task, member,
     },
-    maps::SOCKETS,
-    process,
+    process, sockets,
 };
 
 /// Address of `socket_file_ops`; only for kernels without `bpf_sock_from_file`.
@@ -38,8 +37,9 @@ pub struct TaskFile {
 
 /// `struct bpf_iter_meta` (include/linux/bpf.h).
 #[repr(C)]
-struct Meta {
-    seq: *mut u8,
+pub struct Meta {
+    /// `struct seq_file *`
+    pub seq: *mut u8,
     session_id: u64,
     seq_num: u64,
 }
@@ -112,13 +112,13 @@ fn write<R: Reader>(ctx: &TaskFile, sk: &Sock<R>, flags: u32) {
         let inode = member::<Direct, Ptr>(ctx.file, &FILE_INODE).0;
         member::<Direct, u64>(inode, &INODE_INO)
     };
-    let entry = match SOCKETS.get_ptr(sk.addr()) {
+    let entry = match sockets::find(sk.addr()) {
         // SAFETY: a live value of the socket map; the open file keeps the socket from being
         // destroyed, so the entry cannot be recycled while it is read.
         Some(entry) => unsafe { *entry },
-        None => SocketEntry::with_flags(0),
+        None => sockets::entry(0),
     };
-    let mut flags = flags | entry.flags & (SOCKET_KERNEL | SOCKET_RELEASED | SOCKET_TRIED);
+    let mut flags = flags | entry.flags & (SOCKET_KERNEL | SOCKET_ACCEPTED | SOCKET_TRIED);
     if sk.num() != 0
         && let Some(bound) = sk.is_port_bound()
     {
@@ -127,14 +127,19 @@ fn write<R: Reader>(ctx: &TaskFile, sk: &Sock<R>, flags: u32) {
             flags |= SOCKET_PORT_BOUND;
         }
     }
+    let creator = process::key_at(entry.slot, entry.mark).unwrap_or(ProcessKey {
+        start_boottime_ns: 0,
+        tgid: 0,
+        pad: 0,
+    });
     let (local, peer) = sk.addresses();
     let mut record = InventoryRecord {
         sk: sk.addr(),
         inode,
         holder_start_ns: holder.start_boottime_ns,
         birth_ns: entry.birth_ns,
-        creator_start_ns: entry.creator_start_ns,
-        creator_tgid: entry.creator_tgid,
+        creator_start_ns: creator.start_boottime_ns,
+        creator_tgid: creator.tgid,
         holder_tgid: holder.tgid,
         fd: ctx.fd,
         netns: sk.netns(),

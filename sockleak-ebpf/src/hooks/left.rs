@@ -13,15 +13,16 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use sockleak_ebpf::{
-    LEFT_SEEN, LEFT_TRIED, LeftKey, LeftStats, ProcessKey, SOCKET_ADOPTED, SOCKET_TRIED,
+    LEFT_SEEN, LEFT_TRIED, LeftKey, LeftStats, SOCKET_ACCEPTED, SOCKET_ADOPTED, SOCKET_TRIED,
 };
 
 use super::follow::{RUN, is_followed};
 use crate::{
     kernel::{CurrentTask, Reader, Sock, current_task},
-    maps::{SOCKETS, add},
+    maps::add,
     process,
     run_maps::{LEFT, tally},
+    sockets,
 };
 
 /// `task->flags` (include/linux/sched.h, 5.10 to 7.2).
@@ -60,24 +61,20 @@ fn noted<R: Reader>(sk: &Sock<R>) {
         ..LeftStats::default()
     };
     let mut creator = None;
-    if let Some(entry) = SOCKETS.get_ptr_mut(sk.addr()) {
+    if let Some(entry) = sockets::find(sk.addr()) {
         // SAFETY: a live value of the socket map.
         unsafe {
             left.ending = (*entry).ending;
-            if (*entry).flags & SOCKET_ADOPTED == 0 {
+            creator = process::key_at((*entry).slot, (*entry).mark);
+            if (*entry).flags & (SOCKET_ADOPTED | SOCKET_ACCEPTED) == 0 {
                 left.flags |= LEFT_SEEN;
                 left.stack = (*entry).stack;
                 stats.birth_ns = (*entry).birth_ns;
-                stats.creator_tgid = (*entry).creator_tgid;
+                stats.creator_tgid = creator.map_or(0, |creator| creator.tgid);
                 if (*entry).flags & SOCKET_TRIED != 0 {
                     left.flags |= LEFT_TRIED;
                 }
             }
-            creator = Some(ProcessKey {
-                start_boottime_ns: (*entry).creator_start_ns,
-                tgid: (*entry).creator_tgid,
-                pad: 0,
-            });
         }
     }
     if flags & PF_KTHREAD != 0 {

@@ -11,6 +11,7 @@ pub mod failure;
 pub mod follow;
 pub mod inventory;
 pub mod left;
+pub mod orphans;
 pub mod release;
 pub mod search;
 pub mod stack;

@@ -1,18 +1,17 @@
-//! release: the last descriptor of a socket is closed; what lives on is an orphan.
+//! release: the last descriptor of a socket is closed. Only for `run`, and for events.
 //!
 //! Kernel functions:
 //! - `int inet_release(struct socket *sock)`, 5.10 to 7.2, also behind `inet6_release`; serves
 //!   every inet protocol, hence the filter. Process context.
 //! - cgroup/sock_release: the first thing `inet_release` does, not for kernel sockets.
 
-use sockleak_ebpf::{EventKind, SOCKET_ADOPTED, SOCKET_RELEASED};
+use sockleak_ebpf::{EventKind, SOCKET_ADOPTED};
 
 use super::left;
 use crate::{
     emit,
     kernel::{Reader, Sock},
-    maps::{SOCKETS, add, count},
-    process,
+    sockets,
 };
 
 /// `sk` is let go by the current process.
@@ -22,27 +21,17 @@ pub fn released<R: Reader>(sk: &Sock<R>) {
         return;
     }
     left::released(sk);
-    let birth_ns = record(sk.addr());
-    emit::event(EventKind::Release, sk, birth_ns);
+    emit::event(EventKind::Release, sk, birth_ns(sk.addr()));
 }
 
-/// Counts the release and returns the time of creation, 0 when it is not known.
+/// When the socket was created or accepted; 0 when it is not known.
 #[inline(always)]
-pub fn record(sk: u64) -> u64 {
-    count!(released);
-    if let Some(entry) = SOCKETS.get_ptr_mut(sk) {
-        // SAFETY: a live value of the socket map. The flag has no concurrent writer: a socket
-        // is released once, and destruction only reads.
-        unsafe {
-            (*entry).flags |= SOCKET_RELEASED;
-            if (*entry).flags & SOCKET_ADOPTED == 0 {
-                return (*entry).birth_ns;
-            }
-        }
+pub fn birth_ns(sk: u64) -> u64 {
+    match sockets::find(sk) {
+        // SAFETY: a live entry.
+        Some(entry) if unsafe { (*entry).flags & SOCKET_ADOPTED == 0 } => unsafe {
+            (*entry).birth_ns
+        },
+        _ => 0,
     }
-    if let Some(stats) = process::record(&process::current_key()) {
-        // SAFETY: a live value of the process map.
-        unsafe { add(&raw mut (*stats).released, 1) }
-    }
-    0
 }

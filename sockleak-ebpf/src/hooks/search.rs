@@ -4,26 +4,25 @@
 //! so there is one at a time. What came of it goes into one element per (process, op,
 //! destination).
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::{Global, helpers::bpf_ktime_get_ns};
 use sockleak_ebpf::{
-    EventKind, LATENCY_BUCKETS, Op, ProcessKey, SEARCH_BOUND, SEARCH_FAILED, SEARCH_OPEN,
-    SEARCH_TOLD, SOCKET_ADOPTED, SearchKey, SearchStats, SocketEntry, UNKNOWN, latency_bucket,
+    EventKind, LATENCY_BUCKETS, NO_SLOT, Op, PROBES, ProcessKey, SEARCH_BOUND, SEARCH_FAILED,
+    SEARCH_KNOWN, SEARCH_OPEN, SEARCH_TOLD, SOCKET_ADOPTED, SearchKey, SearchStats, SocketEntry,
+    UNKNOWN, latency_bucket, scaled,
 };
 
 use crate::{
     emit,
     kernel::{Reader, Sock},
-    maps::{NO_SEARCHES, SEARCHES, SOCKETS, add, add32, count},
+    maps::{SEARCH_CLAIMS, SEARCHES, add, add32, claimed, count, opaque_zero},
     process,
+    sockets::{self, Inserted},
 };
-
-const BPF_NOEXIST: u64 = 1;
-const EEXIST: i32 = 17;
 
 /// Ports examined: not known.
 pub const UNCOUNTED: u32 = u32::MAX;
 
-const STATE: u32 = SEARCH_OPEN | SEARCH_BOUND | SEARCH_FAILED | SEARCH_TOLD;
+const STATE: u32 = SEARCH_OPEN | SEARCH_BOUND | SEARCH_FAILED | SEARCH_TOLD | SEARCH_KNOWN;
 
 /// What a search came to.
 pub struct Outcome {
@@ -68,7 +67,7 @@ pub fn begin(sk: u64, mark: u32, perturb: u32, sport: u16) -> Option<*mut Socket
         (*entry).perturb = perturb;
         (*entry).errno = sport;
         let ran = process::current_run();
-        (*entry).ran_ns = ran.ran_ns;
+        (*entry).ran_ns = ran.ran_ns as u32;
         (*entry).switches = ran.switches;
         (*entry).search_ns = now();
     }
@@ -91,7 +90,8 @@ pub unsafe fn cpu_ns(entry: *const SocketEntry, took: u64) -> u64 {
     if switches == ran.switches {
         return took;
     }
-    let cpu_ns = ran.ran_ns.wrapping_sub(ran_ns);
+    // The lower half: no search takes seconds.
+    let cpu_ns = u64::from((ran.ran_ns as u32).wrapping_sub(ran_ns));
     if cpu_ns < took { cpu_ns } else { took }
 }
 
@@ -99,18 +99,21 @@ pub unsafe fn cpu_ns(entry: *const SocketEntry, took: u64) -> u64 {
 /// made. `None` when the map is full, which is counted.
 #[inline(always)]
 pub fn entry(sk: u64) -> Option<*mut SocketEntry> {
-    if let Some(entry) = SOCKETS.get_ptr_mut(sk) {
+    if let Some(entry) = sockets::find(sk) {
         return Some(entry);
     }
     adopt(sk);
-    SOCKETS.get_ptr_mut(sk)
+    sockets::find(sk)
 }
 
 /// A function of its own, so that the object has it once and not in every hook.
 #[inline(never)]
 fn adopt(sk: u64) {
-    let adopted = SocketEntry::with_flags(SOCKET_ADOPTED);
-    if SOCKETS.insert(sk, adopted, BPF_NOEXIST).is_err() {
+    let adopted = sockets::entry(SOCKET_ADOPTED);
+    if matches!(
+        sockets::insert(sk, &adopted),
+        Inserted::Full | Inserted::Failed
+    ) {
         count!(searches_unmatched);
     }
 }
@@ -119,8 +122,8 @@ fn adopt(sk: u64) {
 #[inline(always)]
 pub fn key<R: Reader>(op: Op, sk: &Sock<R>, process: ProcessKey) -> SearchKey {
     let (dst, dst_port_be) = match op {
-        Op::Connect => (sk.addresses().1, sk.dport_be()),
-        Op::Bind | Op::Listen => ([0; 2], 0),
+        Op::Connect => (sk.peer(), sk.dport_be()),
+        Op::Bind | Op::Listen => ([opaque_zero(); 2], 0),
     };
     SearchKey {
         process,
@@ -132,9 +135,10 @@ pub fn key<R: Reader>(op: Op, sk: &Sock<R>, process: ProcessKey) -> SearchKey {
     }
 }
 
-/// Adds a search by the current process to what is known.
+/// Adds a search by the current process, which ended at `now_ns`, to what is known. Returns its place in
+/// the search map, [`NO_SLOT`] when there is none.
 #[inline(always)]
-pub fn account<R: Reader>(sk: &Sock<R>, outcome: &Outcome) {
+pub fn account<R: Reader>(sk: &Sock<R>, outcome: &Outcome, now_ns: u64) -> u32 {
     // The index need not be a constant, and the verifier must see its bound.
     match outcome.op {
         Op::Connect => count!(searches[0]),
@@ -145,49 +149,107 @@ pub fn account<R: Reader>(sk: &Sock<R>, outcome: &Outcome) {
     if outcome.dst_port_be != 0 {
         key.dst_port_be = outcome.dst_port_be;
     }
-    if let Some(stats) = stats(&key) {
+    let slot = slot_of(&key);
+    if let Some(place) = SEARCHES.get_ptr_mut(slot) {
         // SAFETY: a live value of the search map.
-        unsafe { take_in(stats, outcome) }
+        unsafe { take_in(&raw mut (*place).stats, outcome, now_ns) }
     }
     let kind = match outcome.op {
         Op::Connect => EventKind::Connect,
         Op::Bind | Op::Listen => EventKind::Bind,
     };
     emit::search(kind, sk, outcome);
+    slot
+}
+
+/// Number of places in the search map.
+#[unsafe(no_mangle)]
+pub static SEARCH_SLOTS: Global<u32> = Global::new(1);
+
+#[inline(always)]
+fn place_after(first: u32, probe: u32) -> u32 {
+    let place = first + probe;
+    let all = SEARCH_SLOTS.load();
+    if place >= all { place - all } else { place }
+}
+
+/// Whether this is the place of `key`.
+#[inline(always)]
+fn is_at(slot: u32, key: &SearchKey) -> bool {
+    let Some(place) = SEARCHES.get_ptr(slot) else {
+        return false;
+    };
+    // SAFETY: a live element of the map.
+    unsafe {
+        (&raw const (*place).ready).read_volatile() == 1
+            && (*place).key.process.start_boottime_ns == key.process.start_boottime_ns
+            && (*place).key.process.tgid == key.process.tgid
+            && (*place).key.dst[0] == key.dst[0]
+            && (*place).key.dst[1] == key.dst[1]
+            && (*place).key.netns == key.netns
+            && (*place).key.dst_port_be == key.dst_port_be
+            && (*place).key.op == key.op
+            && (*place).key.family == key.family
+    }
 }
 
 #[inline(always)]
-fn stats(key: &SearchKey) -> Option<*mut SearchStats> {
-    if let Some(stats) = SEARCHES.get_ptr_mut(key) {
-        return Some(stats);
+fn slot_of(key: &SearchKey) -> u32 {
+    let first = scaled(key.hash(), SEARCH_SLOTS.load());
+    if is_at(first, key) {
+        return first;
     }
-    first_search(key);
-    SEARCHES.get_ptr_mut(key)
+    elsewhere(key, first)
 }
 
 /// As [`adopt`].
 #[inline(never)]
-fn first_search(key: &SearchKey) {
+fn elsewhere(key: &SearchKey, first: u32) -> u32 {
+    let mut probe = 1;
+    while probe < PROBES {
+        let slot = place_after(first, probe);
+        if is_at(slot, key) {
+            return slot;
+        }
+        probe += 1;
+    }
+    first_search(key, first)
+}
+
+#[inline(never)]
+fn first_search(key: &SearchKey, first: u32) -> u32 {
     // Makes the process known, should this be its first socket that we meet.
     let _ = process::record(&key.process);
-    if let Some(nothing) = NO_SEARCHES.get(0) {
-        match SEARCHES.insert(key, nothing, BPF_NOEXIST) {
-            Ok(()) => {}
-            // Another thread of the process was faster.
-            Err(error) if error == -EEXIST => {}
-            Err(_) => count!(searches_full),
+    let mut probe = 0;
+    while probe < PROBES {
+        let slot = place_after(first, probe);
+        if let (Some(place), Some(claim)) =
+            (SEARCHES.get_ptr_mut(slot), SEARCH_CLAIMS.get_ptr_mut(slot))
+        {
+            // SAFETY: live elements of the maps; a place that is claimed is nobody else's, and its counters are
+            // zero.
+            unsafe {
+                if claimed(claim) {
+                    (*place).key = *key;
+                    (&raw mut (*place).ready).write_volatile(1);
+                    return slot;
+                }
+            }
         }
+        probe += 1;
     }
+    count!(searches_full);
+    NO_SLOT
 }
 
 /// # Safety
 /// `stats` is a live value of the search map.
 #[inline(always)]
-unsafe fn take_in(stats: *mut SearchStats, outcome: &Outcome) {
+unsafe fn take_in(stats: *mut SearchStats, outcome: &Outcome, now_ns: u64) {
     // SAFETY: passed on to the caller.
     unsafe {
         add(&raw mut (*stats).calls, 1);
-        (*stats).last_ns = now();
+        (*stats).last_ns = now_ns;
         if outcome.errno != 0 {
             add(&raw mut (*stats).failed, 1);
         }

@@ -4,18 +4,17 @@
 //! for suspects, which user space has marked, and for one socket in many of the others.
 //! `bpf_get_stackid` follows frame pointers: what was built without ends early.
 
-use aya_ebpf::{
-    EbpfContext, Global, helpers::generated::bpf_get_prandom_u32, programs::tracing::StackIdContext,
-};
-use sockleak_ebpf::{ProcessKey, STACK_FAILED, STACKS_ALWAYS, STACKS_NEVER, Site};
+use aya_ebpf::{EbpfContext, Global, programs::tracing::StackIdContext};
+use sockleak_ebpf::{STACK_FAILED, STACKS_ALWAYS, STACKS_NEVER, Site};
 
 use super::{
+    alloc::Creation,
     code,
     follow::{self, RUN},
 };
 use crate::{
     kernel::top_of_user_stack,
-    maps::{MARKS, SITES, STACKS, SUSPECTS, add, count},
+    maps::{SITES, STACKS, SUSPECTS, add, count},
 };
 
 /// When to take stacks: [`STACKS_NEVER`], [`sockleak_ebpf::STACKS_AUTO`] or [`STACKS_ALWAYS`].
@@ -32,23 +31,26 @@ const BPF_NOEXIST: u64 = 1;
 const EEXIST: i32 = 17;
 const EFAULT: i32 = 14;
 
-/// Whether the stack of a socket that process `key` creates now is to be taken.
+/// Whether the stack of whoever creates a socket is to be taken.
 #[inline(always)]
-pub fn wanted(key: &ProcessKey) -> bool {
+pub fn wanted(creation: &Creation) -> bool {
     if RUN.load() == 1 {
-        return follow::is_followed(key);
+        return follow::is_followed(&creation.key);
     }
     match STACK_MODE.load() {
         STACKS_NEVER => false,
         STACKS_ALWAYS => true,
         _ => {
-            // SAFETY: index 0 of a one-element array.
-            let suspects = MARKS.get(0).copied().unwrap_or(0);
-            if suspects != 0 && SUSPECTS.get_ptr(key.tgid).is_some() {
+            if SUSPECTS
+                .get(creation.entry.slot)
+                .is_some_and(|suspect| *suspect != 0)
+            {
                 return true;
             }
-            // SAFETY: a helper without arguments.
-            unsafe { bpf_get_prandom_u32() & SAMPLE_MASK.load() == 0 }
+            // Which one it is must not depend on what the program does, only its number; the clock's low bits
+            // are as good as a random number and are there already.
+            let spread = creation.entry.birth_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            (spread >> 32) as u32 & SAMPLE_MASK.load() == 0
         }
     }
 }

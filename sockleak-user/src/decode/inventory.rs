@@ -18,7 +18,7 @@ pub fn held_socket(bytes: &[u8]) -> Result<HeldSocket, DecodeError> {
         .ok()
         .and_then(|raw| TcpState::try_from(raw).ok())
         .ok_or(DecodeError::State(record.state))?;
-    let birth = (record.birth_ns != 0).then(|| Birth {
+    let birth = (record.birth_ns != 0 && record.creator_tgid != 0).then(|| Birth {
         at_ns: record.birth_ns,
         creator: ProcessId::from_kernel(record.creator_tgid, record.creator_start_ns),
     });

@@ -1,6 +1,6 @@
 //! Map values.
 
-use sockleak_ebpf::{ProcessKey, ProcessStats};
+use sockleak_ebpf::{ProcessKey, ProcessSlot};
 
 use super::{DecodeError, bytes16, exactly};
 use crate::{
@@ -25,7 +25,6 @@ pub fn counters<'b>(copies: impl IntoIterator<Item = &'b [u8]>) -> Result<Counte
             (&mut sum.destroyed_known, copy.destroyed_known),
             (&mut sum.destroyed_kernel, copy.destroyed_kernel),
             (&mut sum.destroyed_unknown, copy.destroyed_unknown),
-            (&mut sum.released, copy.released),
             (&mut sum.sockets_full, copy.sockets_full),
             (&mut sum.sockets_failed, copy.sockets_failed),
             (&mut sum.sockets_stale, copy.sockets_stale),
@@ -69,23 +68,33 @@ pub fn process_id(key: &[u8]) -> Result<ProcessId, DecodeError> {
     Ok(ProcessId::from_kernel(key.tgid, key.start_boottime_ns))
 }
 
-/// Decodes one element of the process map.
+/// The process of an element of the process map.
 ///
 /// # Errors
-/// When key or value do not have the agreed size.
-pub fn process_counters(key: &[u8], value: &[u8]) -> Result<ProcessCounters, DecodeError> {
-    let process = process_id(key)?;
-    let stats: ProcessStats = exactly("process value", value)?;
-    Ok(ProcessCounters {
-        process,
+/// When it is too short.
+pub fn process_id_of(bytes: &[u8]) -> Result<ProcessId, DecodeError> {
+    process_id(bytes.get(..size_of::<ProcessKey>()).unwrap_or(bytes))
+}
+
+/// Decodes one element of the process map; `None` for one that is just being filled or cleared.
+///
+/// # Errors
+/// When it does not have the agreed size.
+pub fn process_slot(bytes: &[u8]) -> Result<Option<ProcessCounters>, DecodeError> {
+    let slot: ProcessSlot = exactly("process element", bytes)?;
+    if slot.ready != 1 {
+        return Ok(None);
+    }
+    let ProcessSlot { key, stats, .. } = slot;
+    Ok(Some(ProcessCounters {
+        process: ProcessId::from_kernel(key.tgid, key.start_boottime_ns),
         comm: printable_c(&bytes16(stats.comm)),
         netns: (stats.netns != 0).then_some(stats.netns),
         cgroup_id: (stats.cgroup_id != 0).then_some(stats.cgroup_id),
         allocated: stats.allocated,
         destroyed: stats.destroyed,
         accepted: stats.accepted,
-        released: stats.released,
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -95,9 +104,9 @@ mod tests {
     #[test]
     fn copies_are_summed() {
         let copy = |allocated: u64, last: u64| {
-            let mut words = [0u64; 33];
+            let mut words = [0u64; 32];
             words[0] = allocated;
-            words[30] = last;
+            words[29] = last;
             words
                 .iter()
                 .flat_map(|word| word.to_ne_bytes())
@@ -112,17 +121,17 @@ mod tests {
 
     #[test]
     fn a_process_is_read_field_by_field() {
-        let mut key = 120_000_000u64.to_ne_bytes().to_vec();
-        key.extend(77u32.to_ne_bytes());
-        key.extend([0; 4]);
-        let mut value = Vec::new();
-        for word in [5u64, 4, 3, 2, 99] {
-            value.extend(word.to_ne_bytes());
+        let mut bytes = 120_000_000u64.to_ne_bytes().to_vec();
+        for word in [77_u32, 0, 1, 0] {
+            bytes.extend(word.to_ne_bytes());
         }
-        value.extend(4_026_531_840u32.to_ne_bytes());
-        value.extend([0; 4]);
-        value.extend(*b"java\0\0\0\0\0\0\0\0\0\0\0\0");
-        let process = process_counters(&key, &value).unwrap();
+        for word in [5u64, 4, 3, 99] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.extend(4_026_531_840u32.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(*b"java\0\0\0\0\0\0\0\0\0\0\0\0");
+        let process = process_slot(&bytes).unwrap().unwrap();
         assert_eq!(
             process.process,
             ProcessId {
@@ -132,8 +141,10 @@ mod tests {
         );
         assert_eq!(process.comm, "java");
         assert_eq!((process.allocated, process.destroyed), (5, 4));
-        assert_eq!((process.accepted, process.released), (3, 2));
+        assert_eq!(process.accepted, 3);
         assert_eq!(process.cgroup_id, Some(99));
-        assert!(process_counters(&key, &key).is_err());
+        assert!(process_slot(&bytes[1..]).is_err());
+        bytes[16] = 0;
+        assert_eq!(process_slot(&bytes), Ok(None), "not there yet");
     }
 }

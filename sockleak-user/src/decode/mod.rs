@@ -8,7 +8,6 @@ pub mod fuzz;
 mod inventory;
 mod left;
 mod maps;
-mod released;
 mod searches;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,9 +19,8 @@ pub use endings::{ending, site};
 pub use event::{Event, EventKind, SearchEvent, event};
 pub use inventory::held_socket;
 pub use left::{code, executable, left, run_event, run_totals};
-pub use maps::{counters, process_counters, process_id};
-pub use released::released;
-pub use searches::{failure_counters, search_counters, search_process};
+pub use maps::{counters, process_id, process_id_of, process_slot};
+pub use searches::{failure_counters, search_process, search_slot};
 
 use crate::model::Family;
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use sockleak_ebpf::{
     FailureKey, FailureStats, OPTION_NO_PORT, OPTION_REUSEADDR, OPTION_REUSEPORT, SearchKey,
-    SearchStats,
+    SearchSlot,
 };
 
 use super::{DecodeError, address, exactly, family};
@@ -38,14 +38,17 @@ fn unmapped(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// Decodes one element of the search map.
+/// Decodes one element of the search map; `None` for one that is just being filled or cleared.
 ///
 /// # Errors
-/// When key or value do not have the agreed size, or the key holds a value that is not sent.
-pub fn search_counters(key: &[u8], value: &[u8]) -> Result<SearchCounters, DecodeError> {
-    let key: SearchKey = exactly("search key", key)?;
-    let stats: SearchStats = exactly("search value", value)?;
-    Ok(SearchCounters {
+/// When it does not have the agreed size, or holds a value that is not sent.
+pub fn search_slot(bytes: &[u8]) -> Result<Option<SearchCounters>, DecodeError> {
+    let slot: SearchSlot = exactly("search element", bytes)?;
+    if slot.ready != 1 {
+        return Ok(None);
+    }
+    let SearchSlot { key, stats, .. } = slot;
+    Ok(Some(SearchCounters {
         id: search_id(&key)?,
         calls: stats.calls,
         failed: stats.failed,
@@ -62,10 +65,10 @@ pub fn search_counters(key: &[u8], value: &[u8]) -> Result<SearchCounters, Decod
         time_waits: stats.time_waits,
         last_ns: stats.last_ns,
         latency: Box::new(stats.latency),
-    })
+    }))
 }
 
-/// The process of a key of the search map or, because it begins with one, the failure map.
+/// The process of an element of the search map or a key of the failure map: both begin with one.
 ///
 /// # Errors
 /// When the key is too short.
@@ -156,17 +159,20 @@ mod tests {
     fn latencies_are_read_by_parity() {
         let mut dst = [0; 16];
         dst[..4].copy_from_slice(&[10, 0, 0, 5]);
-        let key = key(AF_INET, dst);
-        let mut value = vec![0; size_of::<SearchStats>()];
-        let words = value.len() - 2 * 96 * 4;
-        value[words + 7 * 4] = 3;
-        value[words + (96 + 9) * 4] = 5;
-        let search = search_counters(key.search.as_bytes(), &value).unwrap();
+        let mut bytes = key(AF_INET, dst).search.as_bytes().to_vec();
+        bytes.extend([1, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.resize(size_of::<SearchSlot>(), 0);
+        let words = bytes.len() - 2 * 96 * 4;
+        bytes[words + 7 * 4] = 3;
+        bytes[words + (96 + 9) * 4] = 5;
+        let search = search_slot(&bytes).unwrap().unwrap();
         let [first, second] = &*search.latency;
         assert_eq!((first[7], second[9]), (3, 5));
         assert_eq!(first.iter().chain(second).sum::<u32>(), 8);
-        value.pop();
-        assert!(search_counters(key.search.as_bytes(), &value).is_err());
+        bytes[40] = 0;
+        assert_eq!(search_slot(&bytes), Ok(None), "not there yet");
+        bytes.pop();
+        assert!(search_slot(&bytes).is_err());
     }
 
     fn value(words: [u64; 7]) -> Vec<u8> {
@@ -210,9 +216,11 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_decoded_or_refused(key in proptest::collection::vec(any::<u8>(), 64),
-                                            value in proptest::collection::vec(any::<u8>(), 0..600)) {
+                                            value in proptest::collection::vec(any::<u8>(), 0..600),
+                                            slot in proptest::collection::vec(any::<u8>(), size_of::<SearchSlot>())) {
             let _ = failure_counters(&key, &value);
-            let _ = search_counters(&key[..40], &value);
+            let _ = search_slot(&slot);
+            let _ = search_slot(&value);
             let _ = search_process(&value);
         }
     }

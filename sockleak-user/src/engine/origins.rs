@@ -8,7 +8,7 @@ use super::stacks::StackNames;
 use crate::{
     model::{Ending, ProcessId},
     probe::{Attached, Stacks},
-    source::pasts::Pasts as Maps,
+    source::{kernel_maps::KernelMaps, pasts::Pasts as Maps},
     tracker::{self, Pasts, Tracker},
 };
 
@@ -54,7 +54,7 @@ impl Origins {
 
     /// After a new inventory: reads what its sockets refer to, and has the kernel side look
     /// closer at those processes whose idle sockets grow.
-    pub fn look(&mut self, tracker: &Tracker) {
+    pub fn look(&mut self, tracker: &Tracker, kernel: &mut KernelMaps) {
         let found = self.maps.endings();
         self.endings = found.by_id;
         self.undecodable += found.undecodable;
@@ -66,7 +66,7 @@ impl Origins {
             let suspects = tracker::suspects(tracker.groups(), SUSPECTS);
             let new = suspects.iter().filter(|one| !self.suspects.contains(one));
             self.stacks.remember(&new.copied().collect::<Vec<_>>());
-            self.maps.mark(&suspects);
+            kernel.mark(&suspects);
             self.suspects = suspects;
         }
         if self.mode != Stacks::Never {

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Result;
-
 use super::clock;
 use crate::model::Arrange as _;
 use crate::{
@@ -13,7 +11,7 @@ use crate::{
     source::{
         limits,
         netns::{Namespaces, in_netns},
-        orphans::{Aborts, Sockets, aborts},
+        orphans::{Aborts, Creators, aborts},
         sock_diag::{self, DiagSocket, States},
     },
     tracker::{self, Orphan, OrphanLook, OrphanRules, OrphanTally, Tracker},
@@ -27,10 +25,8 @@ const NAMESPACES: usize = 256;
 const LISTENERS: usize = 1 << 14;
 
 /// Looks at orphans, and keeps the last look.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Orphans {
-    sockets: Sockets,
-    sees_release: bool,
     rules: OrphanRules,
     due_ns: u64,
     /// First readings, by namespace.
@@ -48,26 +44,9 @@ struct Listed {
 }
 
 impl Orphans {
-    /// Takes the map of sockets out of the loaded object.
-    ///
-    /// # Errors
-    /// When the object lacks it.
-    pub fn take(attached: &mut Attached, sees_release: bool) -> Result<Self> {
-        Ok(Self {
-            sockets: Sockets::take(attached)?,
-            sees_release,
-            rules: OrphanRules::default(),
-            due_ns: 0,
-            aborts: BTreeMap::new(),
-            since_ns: 0,
-            look: None,
-            undecodable: 0,
-        })
-    }
-
     /// Looks, if there are many of them and the last look is long enough ago, or `patient`.
     /// `count` is the kernel's count of them.
-    pub fn look(&mut self, count: u64, patient: bool) {
+    pub fn look(&mut self, attached: &mut Attached, count: u64, patient: bool) {
         let max = limits::read().max_orphans;
         if !self.rules.are_many(count, max) {
             self.look = None;
@@ -77,15 +56,13 @@ impl Orphans {
         if begin_ns < self.due_ns && !patient {
             return;
         }
-        let creators = self.creators();
         let mut look = OrphanLook {
             at_ns: begin_ns,
             count,
             max,
-            creators,
             ..OrphanLook::default()
         };
-        self.list(&mut look);
+        self.list(attached, &mut look);
         if self.since_ns == 0 {
             self.since_ns = begin_ns;
         }
@@ -108,26 +85,8 @@ impl Orphans {
         self.undecodable
     }
 
-    fn creators(&mut self) -> Option<Vec<(ProcessId, u64)>> {
-        if !self.sees_release {
-            return None;
-        }
-        match self.sockets.creators() {
-            Ok(found) => {
-                self.undecodable += found.undecodable;
-                let mut all: Vec<_> = found.by_process.into_iter().collect();
-                all.arrange_by_key(|(process, count)| (std::cmp::Reverse(*count), *process));
-                Some(all)
-            }
-            Err(error) => {
-                log::warn!("who closed the orphans is not known: {error:#}");
-                None
-            }
-        }
-    }
-
     /// Asks every namespace for its orphans, and how many connections it had to give up.
-    fn list(&mut self, look: &mut OrphanLook) {
+    fn list(&mut self, attached: &mut Attached, look: &mut OrphanLook) {
         let namespaces = match Namespaces::enumerate() {
             Ok(namespaces) => namespaces,
             Err(error) => {
@@ -136,13 +95,35 @@ impl Orphans {
                 return;
             }
         };
+        let mut creators = attached.sees_orphans().then(Creators::default);
         for (n, inode) in namespaces.inodes().enumerate() {
             if n >= NAMESPACES {
                 look.unread += 1;
                 continue;
             }
+            let walk = match creators {
+                Some(_) => attached.orphan_walk().map(Some),
+                None => Ok(None),
+            };
+            let walk = walk.unwrap_or_else(|error| {
+                log::warn!("whose the orphans are is not known: {error}");
+                creators = None;
+                None
+            });
             let seen = namespaces.open(inode).and_then(|handle| {
                 in_netns(&handle, || {
+                    let walked = match (walk, &mut creators) {
+                        // The walk is over the namespace of who begins it.
+                        (Some(walk), Some(creators)) => walk
+                            .into_file()
+                            .map_err(std::io::Error::other)
+                            .and_then(|file| creators.read(file)),
+                        _ => Ok(()),
+                    };
+                    if let Err(error) = walked {
+                        log::warn!("whose the orphans are is not known: {error}");
+                        creators = None;
+                    }
                     let listed = sock_diag::dump(States::ORPHANS, |listed: &mut Listed, socket| {
                         note(listed, &socket, inode);
                     });
@@ -162,6 +143,12 @@ impl Orphans {
                 *timeout += now.timeout.saturating_sub(first.timeout);
             }
         }
+        look.creators = creators.map(|found| {
+            self.undecodable += found.undecodable;
+            let mut all: Vec<_> = found.by_process.into_iter().collect();
+            all.sort_unstable_by_key(|(process, count)| (std::cmp::Reverse(*count), *process));
+            all
+        });
         self.aborts
             .retain(|inode, _| namespaces.inodes().any(|known| known == *inode));
     }

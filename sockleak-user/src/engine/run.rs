@@ -77,7 +77,7 @@ impl Run {
             ..LoadOptions::default()
         };
         let mut attached = Attached::load(facts, plan, &options)?;
-        let kernel = KernelMaps::take(&mut attached, options.processes, options.searches)?;
+        let kernel = KernelMaps::take(&mut attached, options.searches)?;
         let pasts = pasts::Pasts::take(&mut attached, options.searches)?;
         let maps = RunMaps::take(&mut attached)?;
         Ok(Self {

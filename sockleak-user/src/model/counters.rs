@@ -19,8 +19,6 @@ pub struct Counters {
     pub destroyed_kernel: u64,
     /// Sockets destroyed without a record: children, sockets older than the hooks, or losses.
     pub destroyed_unknown: u64,
-    /// Sockets that their last holder has let go (`inet_release`).
-    pub released: u64,
     /// Creations that could not be recorded because the socket map was full.
     pub sockets_full: u64,
     /// Creations that could not be recorded for another reason (no memory, bucket busy).
@@ -90,11 +88,21 @@ pub struct ProcessCounters {
     pub cgroup_id: Option<u64>,
     /// Sockets it created with socket().
     pub allocated: u64,
-    /// Of the sockets it created, those destroyed since, whoever closed them.
+    /// Of the sockets it created or accepted, those destroyed since, whoever closed them.
     pub destroyed: u64,
     /// Connections it accepted.
     pub accepted: u64,
-    /// Sockets it was the last to let go and that it did not create under our eyes: accepted
-    /// connections, and sockets older than the hooks.
-    pub released: u64,
+}
+
+impl ProcessCounters {
+    /// Adds what another record of the same process has counted.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, part) in [
+            (&mut self.allocated, other.allocated),
+            (&mut self.destroyed, other.destroyed),
+            (&mut self.accepted, other.accepted),
+        ] {
+            *sum = sum.saturating_add(part);
+        }
+    }
 }

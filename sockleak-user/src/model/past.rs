@@ -27,6 +27,19 @@ pub enum Stack {
     Id(u32),
 }
 
+impl Ending {
+    /// What an id says that says everything: how a connection ended whose peer is not noted. `None` for ids
+    /// that refer to the endings map, and those that make no sense.
+    pub fn of_id(id: u32) -> Option<Self> {
+        let ending = sockleak_ebpf::Ending::of_id(id)?;
+        Some(Self {
+            peer: None,
+            errno: ending.errno,
+            state: TcpState::try_from(ending.state).ok()?,
+        })
+    }
+}
+
 /// Where a process created sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Site {

@@ -132,6 +132,38 @@ pub struct SearchCounters {
     pub latency: Box<[[u32; LATENCY_BUCKETS]; 2]>,
 }
 
+impl SearchCounters {
+    /// Adds what another record of the same searches has counted.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, part) in [
+            (&mut self.calls, other.calls),
+            (&mut self.failed, other.failed),
+            (&mut self.timed, other.timed),
+            (&mut self.upper_bounds, other.upper_bounds),
+            (&mut self.total_ns, other.total_ns),
+            (&mut self.measured, other.measured),
+            (&mut self.cpu_ns, other.cpu_ns),
+            (&mut self.counted, other.counted),
+            (&mut self.candidates, other.candidates),
+            (&mut self.second_parity, other.second_parity),
+            (&mut self.time_waits, other.time_waits),
+        ] {
+            *sum = sum.saturating_add(part);
+        }
+        for (most, part) in [
+            (&mut self.max_ns, other.max_ns),
+            (&mut self.candidates_max, other.candidates_max),
+            (&mut self.last_ns, other.last_ns),
+        ] {
+            *most = part.max(*most);
+        }
+        let parts = other.latency.iter().flatten();
+        for (sum, part) in self.latency.iter_mut().flatten().zip(parts) {
+            *sum = sum.saturating_add(*part);
+        }
+    }
+}
+
 /// Socket options that bear on ports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortOptions {

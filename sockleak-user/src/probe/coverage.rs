@@ -66,6 +66,7 @@ fn attach_points(variant: &Variant) -> Vec<String> {
             CgroupCreate => "cgroup/sock_create".to_owned(),
             CgroupRelease => "cgroup/sock_release".to_owned(),
             IterFiles | IterFilesByOperations => "iter/task_file".to_owned(),
+            IterTcp => "iter/tcp".to_owned(),
         })
         .collect()
 }

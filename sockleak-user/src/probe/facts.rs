@@ -20,6 +20,8 @@ pub const CHECK_ESTABLISHED: &str = "__inet_check_established";
 
 /// What iterators over all descriptors attach to.
 pub const ITER_FILES: &str = "bpf_iter_task_file";
+/// What iterators over the connections of a network namespace attach to.
+pub const ITER_TCP: &str = "bpf_iter_tcp";
 
 /// Asks the running system everything that [`super::plan::plan`] and the loader need.
 pub fn gather() -> Facts {
@@ -50,7 +52,7 @@ pub fn gather() -> Facts {
     let asked: Vec<&str> = functions
         .iter()
         .copied()
-        .chain([LOCAL_PORT_RANGE, CHECK_ESTABLISHED, ITER_FILES])
+        .chain([LOCAL_PORT_RANGE, CHECK_ESTABLISHED, ITER_FILES, ITER_TCP])
         .collect();
     let mut facts = Facts::gather(&Wanted {
         fields: &fields,

@@ -11,7 +11,7 @@ use aya::{Btf, BtfError, Endianness};
 
 use super::{
     catalog::{self, Target},
-    facts::ITER_FILES,
+    facts::{ITER_FILES, ITER_TCP},
 };
 use crate::kernel::Facts;
 
@@ -49,6 +49,7 @@ fn named(facts: &Facts) -> Named {
         Target::Fentry(name, _) | Target::Fexit(name, _) => function(name),
         Target::TpBtf(name, _) => tracepoint(name),
         Target::IterFiles | Target::IterFilesByOperations => function(ITER_FILES),
+        Target::IterTcp => function(ITER_TCP),
         Target::Kprobe(_)
         | Target::Kretprobe(_)
         | Target::Event(..)

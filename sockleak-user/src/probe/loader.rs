@@ -8,7 +8,7 @@ use aya::{
     maps::{Map, MapError},
     programs::{
         BtfTracePoint, CgroupAttachMode, CgroupSock, FEntry, FExit, Iter, KProbe, Program,
-        ProgramError, TracePoint,
+        ProgramError, TracePoint, iter::IterLink,
     },
 };
 use sockleak_ebpf::{
@@ -106,6 +106,10 @@ impl Attached {
         let btf = kernel_types::of(facts).map_err(LoadError::Btf)?;
         let follow = options.follow.then(|| plan_follow(facts));
         for planned in follow.iter().chain(&plan.hooks) {
+            if planned.hook == Hook::Release && !options.follow && !options.events {
+                // Two runs per connection, and nobody asks.
+                continue;
+            }
             let outcome = attached.attach_hook(facts, &btf, planned);
             let essential = match planned.hook {
                 Hook::Alloc | Hook::Destroy | Hook::Follow => true,
@@ -194,6 +198,8 @@ impl Attached {
         let (stack_mode, stacks) = options.stacks.numbers();
         let run = u32::from(options.follow);
         let size = |entries| if options.follow { entries } else { 1 };
+        let (buckets, overflow) = options.socket_tables();
+        let process_slots = options.process_slots();
         let mut loader = EbpfLoader::new();
         // Our programs have no relocations against the kernel's types; `new` has parsed them all the same.
         loader.btf(None);
@@ -211,9 +217,16 @@ impl Attached {
             .override_global(globals::ONE_PASS, &one_pass, true)
             .override_global(LOG_LEVEL, &log_level, false)
             .map_max_entries(LOG_RING, if READS_LOG { LOG_BYTES } else { RING_OFF })
-            .map_max_entries(maps::SOCKETS, options.sockets)
-            .map_max_entries(maps::PROCESSES, options.processes)
+            .override_global(globals::SOCKET_BUCKETS, &buckets, true)
+            .override_global(globals::PROCESS_SLOTS, &process_slots, true)
+            .override_global(globals::SEARCH_SLOTS, &options.searches, true)
+            .map_max_entries(maps::SOCKETS, buckets)
+            .map_max_entries(maps::OVERFLOW, overflow)
+            .map_max_entries(maps::PROCESSES, process_slots)
+            .map_max_entries(maps::PROCESS_CLAIMS, process_slots)
+            .map_max_entries(maps::SUSPECTS, process_slots)
             .map_max_entries(maps::SEARCHES, options.searches)
+            .map_max_entries(maps::SEARCH_CLAIMS, options.searches)
             .map_max_entries(maps::FAILURES, options.searches)
             .map_max_entries(maps::ENDINGS, options.searches)
             .map_max_entries(maps::STACKS, stacks)
@@ -369,6 +382,10 @@ impl Attached {
                 let program: &mut Iter = typed(program)?;
                 program.load("task_file", btf).map_err(explain)?;
             }
+            Target::IterTcp => {
+                let program: &mut Iter = typed(program)?;
+                program.load("tcp", btf).map_err(explain)?;
+            }
         }
         Ok(())
     }
@@ -450,6 +467,26 @@ impl Attached {
         let name = self
             .iterator
             .ok_or_else(|| LoadError::Iterator("no iterator is loaded".to_owned()))?;
+        let link = self.iterate(name)?;
+        link.into_file()
+            .map_err(|error| LoadError::Iterator(error.to_string()))
+    }
+
+    /// Whether [`Self::orphan_walk`] is there.
+    pub fn sees_orphans(&self) -> bool {
+        self.active.contains(&programs::ITER_TCP)
+    }
+
+    /// A walk over the connections of one network namespace, that of the thread which makes a file of
+    /// it; the file yields the [`sockleak_ebpf::ProcessKey`] of every orphan that is known.
+    ///
+    /// # Errors
+    /// When the iterator is not loaded or the kernel refuses to start it.
+    pub fn orphan_walk(&mut self) -> Result<IterLink, LoadError> {
+        self.iterate(programs::ITER_TCP)
+    }
+
+    fn iterate(&mut self, name: &str) -> Result<IterLink, LoadError> {
         let failed = |error: String| LoadError::Iterator(error);
         let program = self
             .ebpf
@@ -457,10 +494,9 @@ impl Attached {
             .ok_or_else(|| failed(format!("the object has no program {name}")))?;
         let program: &mut Iter = typed(program).map_err(failed)?;
         let link = program.attach().map_err(|error| failed(explain(error)))?;
-        let link = program
+        program
             .take_link(link)
-            .map_err(|error| failed(explain(error)))?;
-        link.into_file().map_err(|error| failed(error.to_string()))
+            .map_err(|error| failed(explain(error)))
     }
 
     /// Runs that the kernel skipped, by program; only those that are not zero.

@@ -1,14 +1,16 @@
 //! How much to load, and how to look.
 
+use sockleak_ebpf::WAYS;
+
 /// How much to load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Sockets that can be recorded at a time; 128 bytes of kernel memory each.
+    /// Sockets that can be recorded at a time; 87 bytes of kernel memory each.
     pub sockets: u32,
-    /// Processes that can be recorded at a time; 144 bytes of kernel memory each.
+    /// Processes that can be recorded at a time; 192 bytes of kernel memory each.
     pub processes: u32,
     /// Pairs of process and destination whose port searches, and kinds of failure, that can be
-    /// recorded at a time; 1,265 bytes of kernel memory each.
+    /// recorded at a time; 1,130 bytes of kernel memory each.
     pub searches: u32,
     /// Write every event to the ring buffer.
     pub events: bool,
@@ -42,15 +44,28 @@ impl Stacks {
 }
 
 impl LoadOptions {
-    /// Sockets recorded at a time unless told otherwise: 32 MiB of kernel memory.
+    /// Sockets recorded at a time unless told otherwise: 22 MiB of kernel memory.
     pub const DEFAULT_SOCKETS: u32 = 1 << 18;
+
+    /// Buckets of the socket map, three quarters full with that many sockets, and size of the
+    /// overflow map: one socket in a hundred finds no place in its two buckets then.
+    pub(super) fn socket_tables(&self) -> (u32, u32) {
+        let buckets = u64::from(self.sockets) * 4 / 3 / WAYS as u64 + 1;
+        let overflow = self.sockets / 64 + 1;
+        (u32::try_from(buckets).unwrap_or(u32::MAX), overflow)
+    }
+
+    /// Places in the process map, half of which are used with that many processes.
+    pub(super) fn process_slots(&self) -> u32 {
+        self.processes.saturating_mul(2)
+    }
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             sockets: Self::DEFAULT_SOCKETS,
-            processes: 16_384,
+            processes: 8192,
             searches: 4096,
             events: false,
             stacks: Stacks::default(),

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::catalog::{self, ANY, Backend, Hook, Target, Variant};
+use super::facts::ITER_TCP;
 use crate::kernel::{Facts, FuncProto, Support};
 
 /// What the user asked for.
@@ -216,6 +217,10 @@ fn target_obstacle(facts: &Facts, target: Target) -> Option<String> {
         Target::CgroupRelease => {
             refused(&features.cgroup_sock_release).or_else(|| no_cgroup2(facts))
         }
+        Target::IterTcp => refused(&features.iter_task_file).or_else(|| {
+            (facts.function(ITER_TCP).is_none())
+                .then(|| "this kernel has no iterator over TCP sockets (5.9)".to_owned())
+        }),
         Target::IterFiles => refused(&features.iter_task_file).or_else(|| {
             (!features.helper("sock_from_file"))
                 .then(|| "this kernel has no helper bpf_sock_from_file (5.11)".to_owned())

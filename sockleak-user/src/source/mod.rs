@@ -1,5 +1,6 @@
 //! Brings bytes and facts out of the running system: no accounting, no verdicts.
 
+mod batch;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 pub mod inventory;
@@ -12,5 +13,6 @@ pub mod pid_dir;
 pub mod recording;
 pub mod ring;
 pub mod run_maps;
+mod slots;
 pub mod sock_diag;
 pub mod sockstat;

@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 
 use anyhow::Result;
-use aya::maps::{Array, HashMap as BpfHashMap, MapData, MapError, StackTraceMap};
+use aya::maps::{HashMap as BpfHashMap, MapData, MapError, StackTraceMap};
 use sockleak_ebpf::names::maps;
 
 use crate::{
     decode,
-    model::{Ending, ProcessId, Site},
+    model::{Ending, Site},
     probe::Attached,
 };
 
@@ -17,8 +17,6 @@ const ENDING: usize = size_of::<sockleak_ebpf::Ending>();
 const SITE: usize = size_of::<sockleak_ebpf::Site>();
 /// More sites than any map of them has.
 const SITE_LIMIT: usize = 1 << 16;
-/// Size of the map of suspects in the object.
-pub const SUSPECTS: usize = 256;
 
 /// The maps behind [`crate::model::Past`].
 pub struct Pasts {
@@ -26,9 +24,6 @@ pub struct Pasts {
     ending_limit: usize,
     sites: BpfHashMap<MapData, [u8; SITE], u64>,
     stacks: StackTraceMap<MapData>,
-    suspects: BpfHashMap<MapData, u32, u32>,
-    marks: Array<MapData, u32>,
-    marked: Vec<u32>,
 }
 
 /// How connections have ended, by the hash that sockets refer to.
@@ -51,9 +46,6 @@ impl Pasts {
             ending_limit: ending_limit as usize,
             sites: attached.take(maps::SITES)?,
             stacks: attached.take(maps::STACKS)?,
-            suspects: attached.take(maps::SUSPECTS)?,
-            marks: attached.take(maps::MARKS)?,
-            marked: Vec::new(),
         })
     }
 
@@ -116,34 +108,5 @@ impl Pasts {
     pub fn stack(&self, site: Site) -> Option<Vec<u64>> {
         let trace = self.stacks.get(&site.stack, 0).ok()?;
         Some(trace.frames().iter().map(|frame| frame.ip).collect())
-    }
-
-    /// Has the kernel side take the stacks of these processes from now on, and of no others but
-    /// for its sample. No more than [`SUSPECTS`].
-    pub fn mark(&mut self, suspects: &[ProcessId]) {
-        let mut wanted: Vec<u32> = suspects.iter().map(|process| process.pid).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        wanted.truncate(SUSPECTS);
-        if wanted == self.marked {
-            return;
-        }
-        for pid in &self.marked {
-            if !wanted.contains(pid)
-                && let Err(error) = self.suspects.remove(pid)
-            {
-                log::debug!("no longer taking the stacks of {pid}: {error}");
-            }
-        }
-        for pid in &wanted {
-            if let Err(error) = self.suspects.insert(pid, 0, 0) {
-                log::warn!("cannot have the stacks of {pid} taken: {error}");
-            }
-        }
-        let count = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
-        if let Err(error) = self.marks.set(0, count, 0) {
-            log::warn!("cannot have the stacks of suspects taken: {error}");
-        }
-        self.marked = wanted;
     }
 }

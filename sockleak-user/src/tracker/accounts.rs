@@ -16,7 +16,7 @@ pub struct Activity {
     pub allocated: u64,
     /// Accepted.
     pub accepted: u64,
-    /// Of its own and of those that came to it otherwise: destroyed or let go.
+    /// Of those, destroyed.
     pub destroyed: u64,
 }
 
@@ -25,7 +25,7 @@ impl Activity {
         Self {
             allocated: counters.allocated,
             accepted: counters.accepted,
-            destroyed: counters.destroyed.saturating_add(counters.released),
+            destroyed: counters.destroyed,
         }
     }
 

@@ -224,7 +224,6 @@ fn interval_and_end_add_up() {
         allocated,
         destroyed,
         accepted: 0,
-        released: 0,
     };
     let leaked = (0..10).map(|n| born(socket(n, process(1), Unbound), process(1), 11 * S));
     let resting = (20..22).map(|n| socket(n, process(3), Established));

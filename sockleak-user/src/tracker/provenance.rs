@@ -67,7 +67,8 @@ pub(super) fn after(
         return (unseen(class), None, None);
     };
     if origin.past.ending != 0 {
-        let Some(ending) = endings.get(&origin.past.ending) else {
+        let id = origin.past.ending;
+        let Some(ending) = endings.get(&id).copied().or_else(|| Ending::of_id(id)) else {
             return (After::Unknown, None, None);
         };
         let attempt = ending.state == TcpState::SynSent;

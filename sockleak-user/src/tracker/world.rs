@@ -177,7 +177,6 @@ impl World {
                 allocated: 0,
                 destroyed: 0,
                 accepted: 0,
-                released: 0,
             })
     }
 
@@ -240,19 +239,14 @@ impl World {
 
     /// A descriptor goes; with the last one the socket is let go.
     fn close(&mut self, index: usize, orphaned: bool) {
-        let (holder, inode) = self.fds.swap_remove(index);
+        let (_, inode) = self.fds.swap_remove(index);
         if self.fds.iter().any(|(_, other)| *other == inode) {
             return;
         }
-        self.counters.released += 1;
         let Some(sock) = self.socks.get_mut(&inode) else {
             return;
         };
         sock.orphan = true;
-        let had_record = self.records.contains_key(&sock.sk);
-        if !had_record {
-            self.counters_of(holder).released += 1;
-        }
         if !orphaned {
             self.destroy(inode);
         }
@@ -304,9 +298,12 @@ impl World {
                     return;
                 };
                 sock.queued = false;
-                let inode = sock.inode;
+                let (sk, inode) = (sock.sk, sock.inode);
                 let process = self.process(pid);
                 self.fds.push((process, inode));
+                if self.records.insert(sk, (process, self.now)).is_some() {
+                    self.counters.sockets_stale += 1;
+                }
                 self.counters.accepted += 1;
                 self.counters_of(process).accepted += 1;
             }

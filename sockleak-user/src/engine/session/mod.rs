@@ -124,7 +124,7 @@ impl Session {
         let attach_ns = clock::monotonic_ns().saturating_sub(began_ns);
         #[cfg(feature = "bpf-log")]
         let bpf_log = super::bpf_log::BpfLog::start(&mut attached);
-        let maps = KernelMaps::take(&mut attached, options.processes, options.searches)?;
+        let maps = KernelMaps::take(&mut attached, options.searches)?;
         let (events, receiver) = if settings.events {
             let (reader, receiver) = EventReader::start(&mut attached)?;
             (Some(reader), Some(receiver))
@@ -147,7 +147,6 @@ impl Session {
             outcomes.any(|outcome| outcome.hook == hook && outcome.served.is_some())
         };
         let (endings, connects) = (serves(Hook::Ending), serves(Hook::Connect));
-        let releases = serves(Hook::Release);
         let origins = Origins::take(
             &mut attached,
             settings.stacks,
@@ -155,7 +154,7 @@ impl Session {
             endings,
             connects,
         )?;
-        let orphans = Orphans::take(&mut attached, releases)?;
+        let orphans = Orphans::default();
         let mut session = Self {
             settings,
             attached,
@@ -182,7 +181,7 @@ impl Session {
         session.tracker.calls_mut().see(visible);
         let inventory = session.take_inventory(None)?;
         session.tracker.take_inventory(inventory);
-        session.origins.look(&session.tracker);
+        session.origins.look(&session.tracker, &mut session.maps);
         memory::give_back();
         let start = StartReport {
             kernel: facts.release.clone(),

@@ -37,9 +37,9 @@ impl Session {
         let KernelProcesses {
             counters,
             undecodable,
-        } = self.maps.processes();
+        } = self.maps.processes()?;
         self.undecodable += undecodable;
-        self.observe_calls(&reading);
+        self.observe_calls(&reading)?;
         let mut shown = patient.then(Shown::default);
         let inventory = if with_inventory {
             Some(self.take_inventory(shown.as_mut())?)
@@ -75,8 +75,9 @@ impl Session {
             infos: &infos,
         });
         if with_inventory {
-            self.origins.look(&self.tracker);
-            self.orphans.look(reading.sockstat.orphan, patient);
+            self.origins.look(&self.tracker, &mut self.maps);
+            self.orphans
+                .look(&mut self.attached, reading.sockstat.orphan, patient);
         }
         self.make_room(&counters);
         if !over.is_empty() {
@@ -98,12 +99,12 @@ impl Session {
     }
 
     /// Reads what was searched and what failed, and finds out what the kernel side cannot tell.
-    fn observe_calls(&mut self, reading: &Reading) {
+    fn observe_calls(&mut self, reading: &Reading) -> Result<()> {
         let calls = self.tracker.calls_mut();
         if !calls.visible().any() {
-            return;
+            return Ok(());
         }
-        let (searches, undecodable) = self.maps.searches();
+        let (searches, undecodable) = self.maps.searches()?;
         self.undecodable += undecodable;
         let (failures, undecodable) = self.maps.failures();
         self.undecodable += undecodable;
@@ -115,6 +116,7 @@ impl Session {
         });
         let owners = calls::owners(calls);
         calls.resolve(&owners);
+        Ok(())
     }
 
     pub(super) fn take_inventory(
@@ -165,7 +167,7 @@ impl Session {
         let crowded = counters.len() * 4 > self.options.processes as usize * 3;
         let over: BTreeMap<ProcessId, ()> = counters
             .iter()
-            .filter(|process| crowded || process.allocated == process.destroyed)
+            .filter(|process| crowded || process.allocated + process.accepted <= process.destroyed)
             .map(|process| process.process)
             .filter(|process| names::is_gone(*process))
             .map(|process| (process, ()))

@@ -218,6 +218,13 @@ pub(super) const VARIANTS: &[Variant] = &[
         limits: None,
     },
     Variant {
+        hook: Hook::Orphans,
+        backend: Backend::Iterator,
+        attachments: &[on(programs::ITER_TCP, Target::IterTcp)],
+        fields: &[&["SK_STATE", "SK_SOCKET"]],
+        limits: None,
+    },
+    Variant {
         hook: Hook::Inventory,
         backend: Backend::Iterator,
         attachments: &[on(programs::ITER_FILES_FOP, Target::IterFilesByOperations)],

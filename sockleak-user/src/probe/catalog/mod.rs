@@ -31,6 +31,8 @@ pub enum Hook {
     Bind,
     /// Every TCP socket that any descriptor refers to.
     Inventory,
+    /// Connections that live on after they were closed.
+    Orphans,
     /// The processes of one command; only for `run`.
     Follow,
 }
@@ -38,7 +40,7 @@ pub enum Hook {
 impl Hook {
     /// All hooks that are attached whatever the subcommand, in the order in which they are attached: a creation recorded before its
     /// destruction can be seen would leave a stale record.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Destroy,
         Self::Alloc,
         Self::Accept,
@@ -48,6 +50,7 @@ impl Hook {
         Self::Connect,
         Self::Bind,
         Self::Inventory,
+        Self::Orphans,
     ];
 
     /// Name in reports.
@@ -62,6 +65,7 @@ impl Hook {
             Self::Connect => "connect",
             Self::Bind => "bind",
             Self::Inventory => "inventory",
+            Self::Orphans => "orphans",
             Self::Follow => "follow",
         }
     }
@@ -73,7 +77,8 @@ impl Hook {
             Self::Alloc => "every TCP socket created, with its process",
             Self::Accept => "every connection born from a listener",
             Self::AcceptOwner => "which process accepts a connection",
-            Self::Release => "which process closes a socket, and what it leaves behind",
+            Self::Release => "when the last descriptor of a socket is closed (--events, run)",
+            Self::Orphans => "whose connections live on after they were closed",
             Self::Ending => "what had happened to a socket before it was forgotten",
             Self::Connect => "every port search of connect() and why it failed",
             Self::Bind => "every port that bind() or listen() asks for, and why not",
@@ -140,6 +145,8 @@ pub enum Target {
     IterFiles,
     /// iter/task_file through the address of `socket_file_ops`.
     IterFilesByOperations,
+    /// iter/tcp
+    IterTcp,
 }
 
 /// One program of a variant.

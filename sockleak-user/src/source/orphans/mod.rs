@@ -1,31 +1,23 @@
 //! What is known about orphans: who created them, and how often the kernel had to reset some.
 
-mod batch;
 mod netstat;
 
 use std::collections::HashMap;
-use std::os::fd::AsFd as _;
+use std::io::{self, Read};
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use aya::maps::{Map, MapData};
-use sockleak_ebpf::{SocketEntry, names::maps};
+use sockleak_ebpf::ProcessKey;
 
-use crate::{decode, model::ProcessId, probe::Attached};
+use crate::{decode, model::ProcessId};
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use netstat::parse as parse_netstat;
 pub use netstat::{Aborts, Overflows, aborts, overflows};
 
-/// Most entries that one walk looks at; the map has no more.
-const MOST: u64 = 1 << 23;
 /// Processes that are told apart.
 const PROCESSES: usize = 1 << 14;
+const KEY: usize = size_of::<ProcessKey>();
 
-/// The kernel side's map of sockets.
-#[derive(Debug)]
-pub struct Sockets(MapData);
-
-/// Creators of sockets that are let go and live on.
+/// Who had made or accepted connections that nobody has any more.
 #[derive(Debug, Default)]
 pub struct Creators {
     /// How many of each.
@@ -34,41 +26,77 @@ pub struct Creators {
     pub undecodable: u64,
 }
 
-impl Sockets {
-    /// Takes the map out of the loaded object.
+impl Creators {
+    /// Adds those that the iterator tells of.
     ///
     /// # Errors
-    /// When the object lacks it, or it is not what is expected.
-    pub fn take(attached: &mut Attached) -> Result<Self> {
-        match attached.take_map(maps::SOCKETS) {
-            Some(Map::HashMap(data)) => Ok(Self(data)),
-            Some(_) => bail!("map {} is no hash", maps::SOCKETS),
-            None => Err(anyhow!("the BPF object has no map {}", maps::SOCKETS)),
+    /// When the kernel ends the walk.
+    pub fn read(&mut self, mut walk: impl Read) -> io::Result<()> {
+        let mut buffer = vec![0; 4096 * KEY];
+        let mut filled = 0;
+        loop {
+            let room = buffer.get_mut(filled..).unwrap_or_default();
+            let count = match walk.read(room) {
+                Ok(0) => return Ok(()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            filled += count;
+            let whole = filled - filled % KEY;
+            for key in buffer.get(..whole).unwrap_or_default().chunks_exact(KEY) {
+                match decode::process_id(key) {
+                    Ok(process) => self.count(process),
+                    Err(_) => self.undecodable += 1,
+                }
+            }
+            buffer.copy_within(whole..filled, 0);
+            filled -= whole;
         }
     }
 
-    /// Counts released sockets by creator. The map moves meanwhile: a socket that comes or goes
-    /// is seen or not.
-    ///
-    /// # Errors
-    /// When the kernel refuses a batch.
-    pub fn creators(&self) -> Result<Creators> {
-        let mut found = Creators::default();
-        let size = size_of::<SocketEntry>();
-        batch::values(self.0.fd().as_fd(), size_of::<u64>(), size, MOST, |value| {
-            match decode::released(value) {
-                Ok(Some(creator)) => {
-                    let known = found.by_process.len() < PROCESSES
-                        || found.by_process.contains_key(&creator);
-                    if known {
-                        *found.by_process.entry(creator).or_default() += 1;
-                    }
-                }
-                Ok(None) => {}
-                Err(_) => found.undecodable += 1,
-            }
-        })
-        .context("reading the map of sockets for orphans")?;
-        Ok(found)
+    fn count(&mut self, process: ProcessId) {
+        if self.by_process.len() < PROCESSES || self.by_process.contains_key(&process) {
+            *self.by_process.entry(process).or_default() += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives a few bytes at a time.
+    struct Slowly<'a>(&'a [u8]);
+
+    impl Read for Slowly<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = buffer.len().min(self.0.len()).min(7);
+            let (now, later) = self.0.split_at(count);
+            buffer[..count].copy_from_slice(now);
+            self.0 = later;
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn creators_are_counted_however_the_bytes_come() {
+        let mut bytes = Vec::new();
+        for n in 0..10_000_u32 {
+            bytes.extend(120_000_000_u64.to_ne_bytes());
+            bytes.extend((70 + n % 3).to_ne_bytes());
+            bytes.extend([0; 4]);
+        }
+        let mut at_once = Creators::default();
+        at_once.read(bytes.as_slice()).unwrap();
+        let mut slowly = Creators::default();
+        slowly.read(Slowly(&bytes)).unwrap();
+        assert_eq!(at_once.by_process, slowly.by_process);
+        let process = |pid| ProcessId {
+            pid,
+            start_ticks: 12,
+        };
+        assert_eq!(at_once.by_process[&process(70)], 3_334);
+        assert_eq!(at_once.by_process[&process(72)], 3_333);
     }
 }

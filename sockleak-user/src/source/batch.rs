@@ -1,4 +1,4 @@
-//! All values of a hash map in few calls (`BPF_MAP_LOOKUP_BATCH`, Linux 5.6), which aya has not.
+//! All values of a map in few calls (`BPF_MAP_LOOKUP_BATCH`, Linux 5.6), which aya has not.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -24,7 +24,8 @@ struct Attr {
     flags: u64,
 }
 
-/// Calls `each` with every value of hash map `map`, but for no more than `most`. An element that
+/// Calls `each` with every value of the hash map or array `map`, of an array in their order, but for
+/// no more than `most`. An element that
 /// is inserted or removed meanwhile is seen or not; the others are seen once
 /// (kernel/bpf/hashtab.c `__htab_map_lookup_and_delete_batch` goes bucket by bucket).
 pub(super) fn values(
