@@ -6,7 +6,7 @@ use sockleak_ebpf::{NO_SLOT, PROBES, ProcessKey, ProcessStats, scaled};
 use crate::{
     kernel::{CurrentTask, Reader, Task, current_task},
     log::bpf_debug,
-    maps::{PROCESS_CLAIMS, PROCESSES, add, claimed, count},
+    maps::{PROCESS_CLAIMS, PROCESSES, add, claimed, count, opaque_zero},
 };
 
 /// Identity of the current process.
@@ -110,22 +110,25 @@ pub fn stats_of(slot: u32, mark: u32) -> Option<*mut ProcessStats> {
     }
 }
 
-/// The process that had this place when it made a socket, if it still has it.
+/// The process that had this place when it made a socket, if it still has it; otherwise `tgid` is 0. No `Option`:
+/// of one, the compiler copies what `None` leaves undefined, which the verifier refuses.
 #[inline(always)]
-pub fn key_at(slot: u32, mark: u32) -> Option<ProcessKey> {
-    let place = PROCESSES.get_ptr_mut(slot)?;
-    // SAFETY: a live element of the map.
-    let (ready, key) = unsafe {
-        (
-            (&raw const (*place).ready).read_volatile(),
-            (&raw const (*place).key).read_volatile(),
-        )
+pub fn key_at(slot: u32, mark: u32) -> ProcessKey {
+    let mut known = ProcessKey {
+        start_boottime_ns: opaque_zero(),
+        tgid: 0,
+        pad: 0,
     };
-    if ready == 1 && key.mark() == mark {
-        Some(key)
-    } else {
-        None
+    if let Some(place) = PROCESSES.get_ptr_mut(slot) {
+        // SAFETY: a live element of the map.
+        unsafe {
+            let key = (&raw const (*place).key).read_volatile();
+            if (&raw const (*place).ready).read_volatile() == 1 && key.mark() == mark {
+                known = key;
+            }
+        }
     }
+    known
 }
 
 #[inline(always)]

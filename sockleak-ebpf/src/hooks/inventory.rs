@@ -9,8 +9,8 @@ use aya_ebpf::{
     helpers::generated::{bpf_seq_write, bpf_sock_from_file},
 };
 use sockleak_ebpf::{
-    ABSENT, IPPROTO_MPTCP, IPPROTO_TCP, InventoryRecord, ProcessKey, SOCKET_ACCEPTED,
-    SOCKET_KERNEL, SOCKET_MPTCP, SOCKET_PORT_BOUND, SOCKET_PORT_KNOWN, SOCKET_TRIED,
+    ABSENT, IPPROTO_MPTCP, IPPROTO_TCP, InventoryRecord, SOCKET_ACCEPTED, SOCKET_KERNEL,
+    SOCKET_MPTCP, SOCKET_PORT_BOUND, SOCKET_PORT_KNOWN, SOCKET_TRIED,
 };
 
 use crate::{
@@ -127,11 +127,7 @@ fn write<R: Reader>(ctx: &TaskFile, sk: &Sock<R>, flags: u32) {
             flags |= SOCKET_PORT_BOUND;
         }
     }
-    let creator = process::key_at(entry.slot, entry.mark).unwrap_or(ProcessKey {
-        start_boottime_ns: 0,
-        tgid: 0,
-        pad: 0,
-    });
+    let creator = process::key_at(entry.slot, entry.mark);
     let (local, peer) = sk.addresses();
     let mut record = InventoryRecord {
         sk: sk.addr(),

@@ -13,7 +13,8 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use sockleak_ebpf::{
-    LEFT_SEEN, LEFT_TRIED, LeftKey, LeftStats, SOCKET_ACCEPTED, SOCKET_ADOPTED, SOCKET_TRIED,
+    LEFT_SEEN, LEFT_TRIED, LeftKey, LeftStats, NO_SLOT, SOCKET_ACCEPTED, SOCKET_ADOPTED,
+    SOCKET_TRIED,
 };
 
 use super::follow::{RUN, is_followed};
@@ -60,7 +61,7 @@ fn noted<R: Reader>(sk: &Sock<R>) {
         comm,
         ..LeftStats::default()
     };
-    let mut creator = None;
+    let mut creator = process::key_at(NO_SLOT, 0);
     if let Some(entry) = sockets::find(sk.addr()) {
         // SAFETY: a live value of the socket map.
         unsafe {
@@ -70,7 +71,7 @@ fn noted<R: Reader>(sk: &Sock<R>) {
                 left.flags |= LEFT_SEEN;
                 left.stack = (*entry).stack;
                 stats.birth_ns = (*entry).birth_ns;
-                stats.creator_tgid = creator.map_or(0, |creator| creator.tgid);
+                stats.creator_tgid = creator.tgid;
                 if (*entry).flags & SOCKET_TRIED != 0 {
                     left.flags |= LEFT_TRIED;
                 }
@@ -78,7 +79,7 @@ fn noted<R: Reader>(sk: &Sock<R>) {
         }
     }
     if flags & PF_KTHREAD != 0 {
-        if creator.is_some_and(|creator| is_followed(&creator)) {
+        if creator.tgid != 0 && is_followed(&creator) {
             tally!(elsewhere);
         }
         return;

@@ -51,7 +51,8 @@ pub fn socket(ctx: &TcpSocket) {
     if flags & (SOCKET_KERNEL | SOCKET_ADOPTED) != 0 {
         return;
     }
-    if let Some(mut key) = process::key_at(slot, mark) {
+    let mut key = process::key_at(slot, mark);
+    if key.tgid != 0 {
         // SAFETY: the context's seq file, and an initialised record without padding.
         unsafe {
             let seq = (*ctx.meta).seq;

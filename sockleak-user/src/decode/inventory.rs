@@ -1,7 +1,8 @@
 //! Inventory records.
 
 use sockleak_ebpf::{
-    InventoryRecord, SOCKET_MPTCP, SOCKET_PORT_BOUND, SOCKET_PORT_KNOWN, SOCKET_TRIED, STACK_FAILED,
+    InventoryRecord, SOCKET_ACCEPTED, SOCKET_MPTCP, SOCKET_PORT_BOUND, SOCKET_PORT_KNOWN,
+    SOCKET_TRIED, STACK_FAILED,
 };
 
 use super::{DecodeError, address, exactly, family, peer};
@@ -21,6 +22,7 @@ pub fn held_socket(bytes: &[u8]) -> Result<HeldSocket, DecodeError> {
     let birth = (record.birth_ns != 0 && record.creator_tgid != 0).then(|| Birth {
         at_ns: record.birth_ns,
         creator: ProcessId::from_kernel(record.creator_tgid, record.creator_start_ns),
+        accepted: record.flags & SOCKET_ACCEPTED != 0,
     });
     Ok(HeldSocket {
         sk: record.sk,

@@ -145,13 +145,15 @@ pub enum Family {
     V6,
 }
 
-/// When and by whom a socket was created; known only for sockets created while hooks were on.
+/// When and by whom a socket was created or accepted; known only where that happened while hooks were on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Birth {
-    /// `CLOCK_MONOTONIC` time of creation in ns (`bpf_ktime_get_ns`).
+    /// `CLOCK_MONOTONIC` time of that in ns (`bpf_ktime_get_ns`).
     pub at_ns: u64,
-    /// The process that called `socket()`.
+    /// The process that called `socket()` or `accept()`.
     pub creator: ProcessId,
+    /// It was `accept()`.
+    pub accepted: bool,
 }
 
 /// One descriptor that refers to a TCP socket.

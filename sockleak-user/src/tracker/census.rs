@@ -158,7 +158,7 @@ pub struct Census {
     index: FastMap<ProcessId, u32>,
     /// Inventories walk process by process: the last answer is nearly always the next.
     last: Option<(ProcessId, u32)>,
-    origins: Origins,
+    pub(super) origins: Origins,
     /// Processes and the ports on which they listen.
     listens: FastSet<(u32, u16)>,
     /// Peers of sockets in CLOSE_WAIT and CLOSED that are told apart; port 0 where none is known.
@@ -276,8 +276,8 @@ impl Census {
         }
     }
 
-    /// The other end of a socket in CLOSE_WAIT. One that a process created has connected; others
-    /// were accepted if their holder listens on their port, and it has the listener's descriptor
+    /// The other end of a socket in CLOSE_WAIT. One that a process created has connected; one of unknown
+    /// birth was accepted if its holder listens on its port, and it has the listener's descriptor
     /// first. Of a CLOSED one whose end was not seen, what it still says about a connection.
     fn far(&mut self, socket: &HeldSocket, holder: u32) -> Option<Far> {
         let port = socket.local.port();
@@ -285,6 +285,9 @@ impl Census {
             SocketClass::Listen if self.listens.len() < LISTENS => {
                 self.listens.insert((holder, port));
                 None
+            }
+            SocketClass::CloseWait if socket.birth.is_some_and(|birth| birth.accepted) => {
+                Some(Far::ClientOf(port))
             }
             SocketClass::CloseWait if socket.birth.is_some() => {
                 let peer = socket.peer?;

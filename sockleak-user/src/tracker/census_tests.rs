@@ -1,6 +1,6 @@
 use super::testing::{NETNS, S, Watched, born, process, socket};
-use super::{Census, CensusLimits, Config, GroupKey};
-use crate::model::{HeldSocket, SocketClass};
+use super::{Census, CensusLimits, Config, Far, GroupKey};
+use crate::model::{Birth, HeldSocket, SocketClass};
 use crate::report::LeakClass;
 
 fn census(limits: CensusLimits, sockets: impl IntoIterator<Item = HeldSocket>) -> Census {
@@ -155,4 +155,35 @@ fn a_birth_in_the_future_is_no_age() {
         .next()
         .map(|g| g.tally.since_ns);
     assert_eq!(process, Some(Some(S & !7)));
+}
+
+#[test]
+fn accepted_connections_are_told_by_their_birth() {
+    let mut accepted = HeldSocket {
+        birth: Some(Birth {
+            at_ns: 5,
+            creator: process(1),
+            accepted: true,
+        }),
+        ..socket(1, process(1), SocketClass::CloseWait)
+    };
+    accepted.local.set_port(8080);
+    accepted.peer = Some(([10, 0, 0, 9], 40_000).into());
+    let connected = HeldSocket {
+        sk: 2,
+        birth: accepted.birth.map(|birth| Birth {
+            accepted: false,
+            ..birth
+        }),
+        ..accepted.clone()
+    };
+    let fars = |socket| {
+        let census = census(CensusLimits::default(), [socket]);
+        (census.sockets.values())
+            .map(|entry| census.origins.at(entry.origin).far)
+            .collect::<Vec<_>>()
+    };
+    let server = accepted.peer.map(Far::Server);
+    assert_eq!(fars(accepted), [Some(Far::ClientOf(8080))]);
+    assert_eq!(fars(connected), [server]);
 }

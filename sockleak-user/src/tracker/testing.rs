@@ -64,7 +64,11 @@ pub(super) fn socket(n: u64, holder: ProcessId, class: SocketClass) -> HeldSocke
 
 /// The same, created by `creator` at `at_ns`.
 pub(super) fn born(mut socket: HeldSocket, creator: ProcessId, at_ns: u64) -> HeldSocket {
-    socket.birth = Some(Birth { at_ns, creator });
+    socket.birth = Some(Birth {
+        at_ns,
+        creator,
+        accepted: false,
+    });
     socket
 }
 

@@ -296,9 +296,10 @@ fn full_map(setting: &Setting, backend: &str) -> anyhow::Result<Outcome> {
     let full = interval["loss"]["sockets_full"]
         .as_u64()
         .context("no counter")?;
+    // There is room for a third more: the tables are not made to be full.
     ensure!(
-        full >= 900,
-        "100 of 1000 sockets fit, but only {full} were lost"
+        (860..=900).contains(&full),
+        "100 of 1000 sockets were to fit, and {full} did not"
     );
     driver.quit()?;
     let end = watch.stop()?;
