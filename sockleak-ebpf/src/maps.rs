@@ -65,17 +65,22 @@ pub static IN_FLIGHT: Array<Slot, CALLS> = Array::new();
 
 /// How connections have ended that died of an error, and how often.
 ///
-/// Inserted in `hooks::ending`; never removed: there are as many as there are peers that fail.
+/// Inserted in `hooks::ending`; removed by user space, which remembers them as long as a socket refers to them.
 #[btf_map]
 pub static ENDINGS: HashMap<Ending, u64, 4096> = HashMap::new();
 
-/// User stacks, each once. Never removed: an id must not come to mean another stack.
+/// User stacks, each once. User space removes all of them when they have become many, and begins another
+/// [`STACK_EPOCH`] then: within one, an id must not come to mean another stack.
 #[btf_map]
 pub static STACKS: StackTrace<2048> = StackTrace::new();
 
 /// Where sockets are created, and how often; as [`STACKS`].
 #[btf_map]
 pub static SITES: HashMap<Site, u64, 4096> = HashMap::new();
+
+/// Which stacks the ids of [`STACKS`] mean; odd while user space removes them. Written by user space.
+#[btf_map]
+pub static STACK_EPOCH: Array<u32, 1> = Array::new();
 
 /// Host-wide counters; never removed.
 #[btf_map]

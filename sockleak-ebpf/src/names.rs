@@ -26,6 +26,8 @@ pub mod maps {
     pub const SITES: &str = "SITES";
     /// Stack traces, by [`crate::Site::stack`].
     pub const STACKS: &str = "STACKS";
+    /// Array of one `u32`: which stacks the keys of [`STACKS`] mean now; odd while they are removed.
+    pub const STACK_EPOCH: &str = "STACK_EPOCH";
     /// Hash: [`crate::ProcessKey`] of a process of the command -> anything, `u32`.
     pub const FOLLOWED: &str = "FOLLOWED";
     /// Hash: [`crate::LeftKey`] -> [`crate::LeftStats`].

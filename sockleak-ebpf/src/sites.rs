@@ -23,15 +23,15 @@ pub struct Site {
     pub top: u64,
     /// Key of the stack in the stack map.
     pub stack: u32,
-    /// Zero.
-    pub pad: u32,
+    /// [`crate::names::maps::STACK_EPOCH`] when it was taken: the key means another stack in another one.
+    pub epoch: u32,
 }
 
 impl Site {
     /// Hash by which entries refer to it; neither 0 nor [`crate::STACK_FAILED`].
     #[inline(always)]
     pub const fn id(&self) -> u32 {
-        let hash = mix(mix(self.stack as u64) ^ self.top);
+        let hash = mix(mix((self.epoch as u64) << 32 | self.stack as u64) ^ self.top);
         let id = (hash ^ hash >> 32) as u32;
         if id == 0 || id == crate::STACK_FAILED {
             1
@@ -48,10 +48,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stack_and_top_both_count() {
-        let site = |top, stack| Site { top, stack, pad: 0 }.id();
-        assert_ne!(site(0x5555_0000, 1), site(0x5555_0000, 2));
-        assert_ne!(site(0x5555_0000, 1), site(0x5555_0010, 1));
-        assert_ne!(site(0, 0), 0);
+    fn stack_top_and_epoch_all_count() {
+        let site = |top, stack, epoch| Site { top, stack, epoch }.id();
+        assert_ne!(site(0x5555_0000, 1, 0), site(0x5555_0000, 2, 0));
+        assert_ne!(site(0x5555_0000, 1, 0), site(0x5555_0010, 1, 0));
+        assert_ne!(site(0x5555_0000, 1, 0), site(0x5555_0000, 1, 2));
+        assert_ne!(site(0, 0, 0), 0);
     }
 }

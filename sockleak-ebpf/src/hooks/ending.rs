@@ -67,9 +67,9 @@ fn note<R: Reader>(sk: &Sock<R>, entry: *mut SocketEntry, state: u8, errno: u32)
     };
     // SAFETY: a live value of the socket map.
     unsafe {
+        (*entry).ending = ending.id();
         // The peers of accepted connections are many, and none of them is to blame.
         if (*entry).flags & (SOCKET_ADOPTED | SOCKET_ACCEPTED) != 0 {
-            (*entry).ending = ending.id();
             return;
         }
     }
@@ -81,6 +81,7 @@ fn note<R: Reader>(sk: &Sock<R>, entry: *mut SocketEntry, state: u8, errno: u32)
         let _ = ENDINGS.insert(ending, 0, BPF_NOEXIST);
     }
     let Some(times) = ENDINGS.get_ptr_mut(ending) else {
+        // What it died of stays, only the peer is lost.
         count!(endings_full);
         return;
     };

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     kernel::top_of_user_stack,
-    maps::{SITES, STACKS, SUSPECTS, add, count},
+    maps::{SITES, STACK_EPOCH, STACKS, SUSPECTS, add, count},
 };
 
 /// When to take stacks: [`STACKS_NEVER`], [`sockleak_ebpf::STACKS_AUTO`] or [`STACKS_ALWAYS`].
@@ -62,8 +62,13 @@ pub fn take<C: EbpfContext + StackIdContext>(ctx: &C, family: u16) -> u32 {
     if RUN.load() == 1 {
         return code::take(ctx.as_ptr(), family);
     }
+    let epoch = epoch();
+    if epoch & 1 != 0 {
+        count!(stacks_failed);
+        return STACK_FAILED;
+    }
     match ctx.get_stackid(&STACKS, USER_STACK) {
-        Ok(id) => site(id as u32),
+        Ok(id) => site(id as u32, epoch),
         Err(error) => {
             // Two stacks with the same hash: the map keeps the first.
             if error == -EEXIST {
@@ -78,12 +83,21 @@ pub fn take<C: EbpfContext + StackIdContext>(ctx: &C, family: u16) -> u32 {
     }
 }
 
+/// Read before the stack is taken: one that is taken in the next epoch is not told as one of this.
+#[inline(always)]
+fn epoch() -> u32 {
+    STACK_EPOCH.get_ptr(0).map_or(1, |epoch| {
+        // SAFETY: a live element of the map.
+        unsafe { epoch.read_volatile() }
+    })
+}
+
 #[inline(never)]
-fn site(stack: u32) -> u32 {
+fn site(stack: u32, epoch: u32) -> u32 {
     let site = Site {
         top: top_of_user_stack(),
         stack,
-        pad: 0,
+        epoch,
     };
     if SITES.get_ptr_mut(site).is_none() {
         // -EEXIST: somebody was faster.

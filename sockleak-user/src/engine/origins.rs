@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::stacks::StackNames;
 use crate::{
     model::{Ending, ProcessId},
-    probe::{Attached, Stacks},
+    probe::{Attached, LoadOptions, Stacks},
     source::{kernel_maps::KernelMaps, pasts::Pasts as Maps},
     tracker::{self, Pasts, Tracker},
 };
@@ -29,20 +29,19 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// Takes the maps out of the loaded object; `ending_limit` is the size of the endings map.
+    /// Takes the maps out of the object that was loaded with these options.
     ///
     /// # Errors
     /// When the object lacks a map.
     pub fn take(
         attached: &mut Attached,
-        mode: Stacks,
-        ending_limit: u32,
+        options: &LoadOptions,
         sees_endings: bool,
         sees_connects: bool,
     ) -> Result<Self> {
         Ok(Self {
-            maps: Maps::take(attached, ending_limit)?,
-            mode,
+            maps: Maps::take(attached, options)?,
+            mode: options.stacks,
             endings: HashMap::new(),
             stacks: StackNames::default(),
             suspects: Vec::new(),
@@ -53,15 +52,12 @@ impl Origins {
     }
 
     /// After a new inventory: reads what its sockets refer to, and has the kernel side look
-    /// closer at those processes whose idle sockets grow.
-    pub fn look(&mut self, tracker: &Tracker, kernel: &mut KernelMaps) {
+    /// closer at those processes whose idle sockets grow. `collided` is how many stacks have found their place
+    /// taken so far.
+    pub fn look(&mut self, tracker: &Tracker, kernel: &mut KernelMaps, collided: u64) {
         let found = self.maps.endings();
         self.endings = found.by_id;
         self.undecodable += found.undecodable;
-        if let Some(inventory) = tracker.inventory() {
-            self.maps
-                .make_room(|ending| inventory.census.refers_to(ending));
-        }
         if self.mode == Stacks::Auto {
             let suspects = tracker::suspects(tracker.groups(), SUSPECTS);
             let new = suspects.iter().filter(|one| !self.suspects.contains(one));
@@ -71,6 +67,14 @@ impl Origins {
         }
         if self.mode != Stacks::Never {
             self.stacks.look_up(tracker.groups(), &self.maps);
+        }
+        if let Some(inventory) = tracker.inventory() {
+            let census = &inventory.census;
+            self.maps.make_room(
+                collided,
+                |ending| census.refers_to(ending),
+                |stack| census.refers_to_stack(stack),
+            );
         }
     }
 

@@ -78,7 +78,7 @@ impl Run {
         };
         let mut attached = Attached::load(facts, plan, &options)?;
         let kernel = KernelMaps::take(&mut attached, options.searches)?;
-        let pasts = pasts::Pasts::take(&mut attached, options.searches)?;
+        let pasts = pasts::Pasts::take(&mut attached, &options)?;
         let maps = RunMaps::take(&mut attached)?;
         Ok(Self {
             attached,

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     enrich::symbols::{Answer, Frame, Kind, Request, Symbolizer},
     model::{ProcessId, Stack},
-    source::pasts::Pasts,
+    source::pasts::{Pasts, Taken},
     tracker::{Groups, NamedStack, NamedStacks},
 };
 
@@ -59,16 +59,16 @@ impl StackNames {
         if wanted.is_empty() {
             return;
         }
-        let sites = maps.sites();
+        let ids: HashSet<u32> = wanted.iter().map(|key| key.1).collect();
+        let taken = maps.stacks(|id| ids.contains(&id));
         for key in wanted {
-            let found = (sites.get(&key.1)).and_then(|site| Some((*site, maps.stack(*site)?)));
-            let Some((site, addresses)) = found else {
+            let Some(Taken { addresses, top }) = taken.get(&key.1).cloned() else {
                 let unnamed = Some("the kernel no longer has the stack".to_owned());
                 let frames = Vec::new();
                 self.named.insert(key, NamedStack { frames, unnamed });
                 continue;
             };
-            let (addresses, has_top) = with_top(addresses, site.top);
+            let (addresses, has_top) = with_top(addresses, top);
             if let Some(id) = self.ask(key.0, addresses) {
                 self.asked.insert(id, Asked { key, has_top });
                 self.on_the_way.insert(key);

@@ -34,7 +34,7 @@ pub enum Stacks {
 
 impl Stacks {
     /// Value of the global, and room for that many different stacks; 1 KiB of kernel memory each.
-    pub(super) fn numbers(self) -> (u32, u32) {
+    pub(crate) fn numbers(self) -> (u32, u32) {
         match self {
             Self::Auto => (sockleak_ebpf::STACKS_AUTO, 2048),
             Self::Always => (sockleak_ebpf::STACKS_ALWAYS, 16_384),

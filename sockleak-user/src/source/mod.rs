@@ -4,6 +4,7 @@ mod batch;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 pub mod inventory;
+mod kept;
 pub mod kernel_maps;
 pub mod limits;
 pub mod netns;

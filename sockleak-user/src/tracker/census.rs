@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::hash::{FastMap, FastSet, mix};
 use super::origins::{Far, Origin, Origins};
 use super::ports::NamespaceUse;
-use crate::model::{HeldSocket, ProcessId, SocketClass, TcpState};
+use crate::model::{HeldSocket, ProcessId, SocketClass, Stack, TcpState};
 
 /// "No process" in an [`Entry`].
 const NOBODY: u32 = u32::MAX;
@@ -451,6 +451,11 @@ impl Census {
     /// Whether the past of any socket refers to this ending.
     pub fn refers_to(&self, ending: u32) -> bool {
         self.origins.any(|origin| origin.past.ending == ending)
+    }
+
+    /// Whether any socket was created where this stack was taken.
+    pub fn refers_to_stack(&self, stack: u32) -> bool {
+        (self.origins).any(|origin| origin.past.stack == Stack::Id(stack))
     }
 
     /// Drops what is only needed while descriptors come in; every read-out stays.

@@ -147,13 +147,7 @@ impl Session {
             outcomes.any(|outcome| outcome.hook == hook && outcome.served.is_some())
         };
         let (endings, connects) = (serves(Hook::Ending), serves(Hook::Connect));
-        let origins = Origins::take(
-            &mut attached,
-            settings.stacks,
-            options.searches,
-            endings,
-            connects,
-        )?;
+        let origins = Origins::take(&mut attached, &options, endings, connects)?;
         let orphans = Orphans::default();
         let mut session = Self {
             settings,
@@ -181,7 +175,7 @@ impl Session {
         session.tracker.calls_mut().see(visible);
         let inventory = session.take_inventory(None)?;
         session.tracker.take_inventory(inventory);
-        session.origins.look(&session.tracker, &mut session.maps);
+        session.origins.look(&session.tracker, &mut session.maps, 0);
         memory::give_back();
         let start = StartReport {
             kernel: facts.release.clone(),

@@ -75,7 +75,8 @@ impl Session {
             infos: &infos,
         });
         if with_inventory {
-            self.origins.look(&self.tracker, &mut self.maps);
+            let collided = reading.after.stacks_collided;
+            self.origins.look(&self.tracker, &mut self.maps, collided);
             self.orphans
                 .look(&mut self.attached, reading.sockstat.orphan, patient);
         }
