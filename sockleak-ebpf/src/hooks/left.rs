@@ -19,7 +19,7 @@ use sockleak_ebpf::{
 
 use super::follow::{RUN, is_followed};
 use crate::{
-    kernel::{CurrentTask, Reader, Sock, current_task},
+    kernel::{Probe, Reader, Sock, current_task_by_helper},
     maps::add,
     process,
     run_maps::{LEFT, tally},
@@ -35,20 +35,18 @@ const BPF_NOEXIST: u64 = 1;
 #[inline(always)]
 pub fn released<R: Reader>(sk: &Sock<R>) {
     if RUN.load() == 1 {
-        noted(sk);
+        noted(&sk.by_helper());
     }
 }
 
 /// A function of its own: the object has it once per backend.
 #[inline(never)]
-fn noted<R: Reader>(sk: &Sock<R>) {
+fn noted(sk: &Sock<Probe>) {
     if sk.is_kernel() {
         return;
     }
-    let (flags, comm) = match current_task() {
-        CurrentTask::Typed(task) => (task.flags(), task.leader().comm()),
-        CurrentTask::Plain(task) => (task.flags(), task.leader().comm()),
-    };
+    let task = current_task_by_helper();
+    let (flags, comm) = (task.flags(), task.leader().comm());
     let key = process::current_key();
     let mut left = LeftKey {
         process: key,
