@@ -30,7 +30,7 @@ fn attached(options: &LoadOptions) -> (Attached, KernelMaps) {
     let facts = facts::gather();
     let plan = plan::plan(&facts, Choice::Auto);
     let mut attached = Attached::load(&facts, &plan, options).expect("this machine can trace");
-    let maps = KernelMaps::take(&mut attached, options.processes, options.searches);
+    let maps = KernelMaps::take(&mut attached, options.searches);
     (attached, maps.expect("its maps are there"))
 }
 

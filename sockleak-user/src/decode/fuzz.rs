@@ -2,9 +2,7 @@
 
 use std::mem::size_of;
 
-use sockleak_ebpf::{
-    Ending, EventRecord, FailureKey, InventoryRecord, LeftKey, ProcessKey, SearchKey, Site,
-};
+use sockleak_ebpf::{Ending, EventRecord, FailureKey, InventoryRecord, LeftKey, Site};
 
 use crate::sanitize::is_harmless;
 
@@ -33,17 +31,15 @@ pub fn records(data: &[u8]) {
             }
         }
         2 => {
-            let (key, value) = split(size_of::<ProcessKey>());
-            if let Ok(process) = super::process_counters(key, value) {
+            if let Ok(Some(process)) = super::process_slot(rest) {
                 printable(&process.comm);
                 assert_ne!(process.netns, Some(0));
-                assert_eq!(super::process_id(key), Ok(process.process));
+                assert_eq!(super::process_id_of(rest), Ok(process.process));
             }
         }
         3 => {
-            let (key, value) = split(size_of::<SearchKey>());
-            if let Ok(search) = super::search_counters(key, value) {
-                assert_eq!(super::search_process(key), Ok(search.id.process));
+            if let Ok(Some(search)) = super::search_slot(rest) {
+                assert_eq!(super::search_process(rest), Ok(search.id.process));
             }
         }
         4 => {
@@ -82,7 +78,6 @@ pub fn records(data: &[u8]) {
         }
         _ => {
             let _ = super::run_totals(rest);
-            let _ = super::released(rest);
         }
     }
 }

@@ -2,10 +2,11 @@
 //! bound is passed, and what is said about it can be printed and read back.
 
 use std::collections::HashMap;
+use std::mem::offset_of;
 
 use sockleak_ebpf::{
-    AF_INET, AF_INET6, FailureKey, FailureStats, InventoryRecord, ProcessKey, ProcessStats,
-    SearchKey, SearchStats,
+    AF_INET, AF_INET6, FailureKey, FailureStats, InventoryRecord, ProcessKey, ProcessSlot,
+    SearchKey, SearchSlot, SearchStats,
 };
 
 use super::{
@@ -84,12 +85,14 @@ impl Script<'_> {
     }
 
     fn process(&mut self) -> Option<ProcessCounters> {
-        let key = self.process_key();
-        let mut value = [0; size_of::<ProcessStats>()];
-        for word in value.chunks_exact_mut(8) {
+        let mut slot = [0; size_of::<ProcessSlot>()];
+        for word in slot.chunks_exact_mut(8) {
             word.copy_from_slice(&self.number().to_ne_bytes());
         }
-        decode::process_counters(&key, &value).ok()
+        let key = self.process_key();
+        slot[..key.len()].copy_from_slice(&key);
+        slot[offset_of!(ProcessSlot, ready)..][..4].copy_from_slice(&1_u32.to_ne_bytes());
+        decode::process_slot(&slot).ok()?
     }
 
     /// A key that begins with a process and has small numbers behind it.
@@ -116,8 +119,12 @@ impl Script<'_> {
 
     fn search(&mut self) -> Option<SearchCounters> {
         let key: [u8; size_of::<SearchKey>()] = self.call_key();
-        let value: [u8; size_of::<SearchStats>()] = self.values();
-        decode::search_counters(&key, &value).ok()
+        let stats: [u8; size_of::<SearchStats>()] = self.values();
+        let mut slot = [0; size_of::<SearchSlot>()];
+        slot[..key.len()].copy_from_slice(&key);
+        slot[offset_of!(SearchSlot, ready)..][..4].copy_from_slice(&1_u32.to_ne_bytes());
+        slot[offset_of!(SearchSlot, stats)..][..stats.len()].copy_from_slice(&stats);
+        decode::search_slot(&slot).ok()?
     }
 
     fn failure(&mut self) -> Option<FailureCounters> {
