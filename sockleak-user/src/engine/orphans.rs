@@ -146,7 +146,7 @@ impl Orphans {
         look.creators = creators.map(|found| {
             self.undecodable += found.undecodable;
             let mut all: Vec<_> = found.by_process.into_iter().collect();
-            all.sort_unstable_by_key(|(process, count)| (std::cmp::Reverse(*count), *process));
+            all.arrange_by_key(|(process, count)| (std::cmp::Reverse(*count), *process));
             all
         });
         self.aborts
