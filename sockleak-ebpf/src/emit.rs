@@ -9,7 +9,7 @@ use sockleak_ebpf::{EventKind, EventRecord};
 use crate::hooks::search::Outcome;
 
 use crate::{
-    kernel::{Probe, Reader, Sock, current_task_by_helper},
+    kernel::{CurrentTask, Reader, Sock, current_task},
     maps::{EVENTS, count},
 };
 
@@ -21,13 +21,13 @@ pub static EMIT_EVENTS: Global<u32> = Global::new(0);
 #[inline(always)]
 pub fn event<R: Reader>(kind: EventKind, sk: &Sock<R>, birth_ns: u64) {
     if EMIT_EVENTS.load() == 1 {
-        event_of(kind, &sk.by_helper(), birth_ns);
+        event_of(kind, sk, birth_ns);
     }
 }
 
 /// A function of its own, so that the object has it once and not in every hook.
 #[inline(never)]
-fn event_of(kind: EventKind, sk: &Sock<Probe>, birth_ns: u64) {
+fn event_of<R: Reader>(kind: EventKind, sk: &Sock<R>, birth_ns: u64) {
     reserve_and_fill(kind, &about(sk, birth_ns));
 }
 
@@ -35,13 +35,13 @@ fn event_of(kind: EventKind, sk: &Sock<Probe>, birth_ns: u64) {
 #[inline(always)]
 pub fn search<R: Reader>(kind: EventKind, sk: &Sock<R>, outcome: &Outcome) {
     if EMIT_EVENTS.load() == 1 {
-        search_of(kind, &sk.by_helper(), outcome);
+        search_of(kind, sk, outcome);
     }
 }
 
 /// As [`event_of`].
 #[inline(never)]
-fn search_of(kind: EventKind, sk: &Sock<Probe>, outcome: &Outcome) {
+fn search_of<R: Reader>(kind: EventKind, sk: &Sock<R>, outcome: &Outcome) {
     let mut socket = about(sk, 0);
     socket.search_ns = outcome.search_ns;
     socket.candidates = outcome.candidates;
@@ -52,7 +52,7 @@ fn search_of(kind: EventKind, sk: &Sock<Probe>, outcome: &Outcome) {
 }
 
 #[inline(always)]
-fn about(sk: &Sock<Probe>, birth_ns: u64) -> Socket {
+fn about<R: Reader>(sk: &Sock<R>, birth_ns: u64) -> Socket {
     let (local, peer) = sk.addresses();
     Socket {
         sk: sk.addr(),
@@ -126,7 +126,10 @@ fn reserve_and_fill(kind: EventKind, socket: &Socket) {
         }
         return;
     };
-    let comm = current_task_by_helper().leader().comm();
+    let comm = match current_task() {
+        CurrentTask::Typed(task) => task.leader().comm(),
+        CurrentTask::Plain(task) => task.leader().comm(),
+    };
     let pid_tgid = bpf_get_current_pid_tgid();
     entry.write(EventRecord {
         // SAFETY: a helper without arguments.

@@ -106,13 +106,6 @@ impl<R: Reader> Sock<R> {
         }
     }
 
-    /// The same socket, read by helper: for what is rare. A typed load is cheaper when it runs, but for one of
-    /// a pointer the verifier searches the kernel's BTF by name (`btf_nested_type_is_trusted`, 6.2), on every path.
-    #[inline(always)]
-    pub fn by_helper(&self) -> Sock<Probe> {
-        Sock::new(self.ptr)
-    }
-
     /// Its address, the key of the socket map.
     #[inline(always)]
     pub fn addr(&self) -> u64 {
@@ -470,13 +463,6 @@ pub fn current_task() -> CurrentTask {
             CurrentTask::Plain(Task::new(bpf_get_current_task() as *const u8))
         }
     }
-}
-
-/// The current task, for what is rare: see [`Sock::by_helper`].
-#[inline(always)]
-pub fn current_task_by_helper() -> Task<Probe> {
-    // SAFETY: a helper without arguments.
-    Task::new(unsafe { bpf_get_current_task() } as *const u8)
 }
 
 /// `THREAD_SIZE` and the size of `struct pt_regs` on x86-64 without KASAN.

@@ -4,7 +4,7 @@ use aya_ebpf::{Global, helpers::bpf_get_current_cgroup_id};
 use sockleak_ebpf::{NO_SLOT, PROBES, ProcessKey, ProcessStats, scaled};
 
 use crate::{
-    kernel::{CurrentTask, Reader, Task, current_task, current_task_by_helper},
+    kernel::{CurrentTask, Reader, Task, current_task},
     log::bpf_debug,
     maps::{PROCESS_CLAIMS, PROCESSES, add, claimed, count, opaque_zero},
 };
@@ -182,8 +182,10 @@ fn first_sight(key: &ProcessKey, first: u32) -> u32 {
 /// `stats` is in a place that the caller has claimed.
 #[inline(always)]
 unsafe fn describe(stats: *mut ProcessStats) {
-    let task = current_task_by_helper();
-    let (comm, netns) = (task.leader().comm(), task.netns());
+    let (comm, netns) = match current_task() {
+        CurrentTask::Typed(task) => (task.leader().comm(), task.netns()),
+        CurrentTask::Plain(task) => (task.leader().comm(), task.netns()),
+    };
     // SAFETY: passed on to the caller; a helper without arguments.
     unsafe {
         (*stats).comm = comm;

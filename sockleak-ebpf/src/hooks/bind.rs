@@ -70,10 +70,9 @@ pub fn end<R: Reader>(sk: &Sock<R>, snum: u16, result: i32) {
     };
     let _ = search::account(sk, &outcome, search::now());
     if failed && matches!(op, Op::Listen) {
-        let sk = sk.by_helper();
         let (src, _) = sk.addresses();
         failure::record(
-            &sk,
+            sk,
             &Failure {
                 op,
                 cause: if snum == 0 {

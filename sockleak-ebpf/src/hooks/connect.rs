@@ -231,12 +231,6 @@ pub fn closed<R: Reader>(sk: &Sock<R>) {
     if !sk.is_tcp() || sk.err() != 0 || !sk.has_sent_nothing() {
         return;
     }
-    no_port(&sk.by_helper());
-}
-
-/// connect() of `sk` failed before anything was sent. A function of its own: the object has it once.
-#[inline(never)]
-fn no_port(sk: &Sock<Probe>) {
     let Some(entry) = search::entry(sk.addr()) else {
         return;
     };
@@ -375,7 +369,7 @@ pub fn v6_ended<R: Reader>(sk: &Sock<R>, uaddr: *const u8, result: i32) {
         return;
     }
     failure::refused(
-        &sk.by_helper(),
+        sk,
         Op::Connect,
         Cause::NoSourceAddress,
         EADDRNOTAVAIL,

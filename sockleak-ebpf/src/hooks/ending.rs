@@ -14,7 +14,7 @@ use sockleak_ebpf::{Ending, SOCKET_ACCEPTED, SOCKET_ADOPTED, SOCKET_TRIED, Socke
 
 use super::search;
 use crate::{
-    kernel::{Probe, Reader, Sock},
+    kernel::{Reader, Sock},
     maps::{ENDINGS, add, count},
     sockets,
 };
@@ -28,13 +28,13 @@ const TCP_CLOSE: u8 = 7;
 pub fn done<R: Reader>(sk: &Sock<R>, state: u8) {
     let errno = sk.err();
     if errno != 0 && sk.is_tcp() {
-        died(&sk.by_helper(), state, errno);
+        died(sk, state, errno);
     }
 }
 
 /// A function of its own: few connections die of an error.
 #[inline(never)]
-fn died(sk: &Sock<Probe>, state: u8, errno: u32) {
+fn died<R: Reader>(sk: &Sock<R>, state: u8, errno: u32) {
     // One that was not accepted yet has no entry, and neither have older ones.
     if let Some(entry) = search::entry(sk.addr()) {
         note(sk, entry, state, errno);
@@ -43,20 +43,20 @@ fn died(sk: &Sock<Probe>, state: u8, errno: u32) {
 
 /// connect() of the socket of `entry` failed before anything was sent.
 #[inline(always)]
-pub fn failed(sk: &Sock<Probe>, entry: *mut SocketEntry, errno: u32) {
+pub fn failed<R: Reader>(sk: &Sock<R>, entry: *mut SocketEntry, errno: u32) {
     note(sk, entry, TCP_SYN_SENT, errno);
 }
 
 /// bind() of the socket failed.
 #[inline(always)]
-pub fn bind_failed(sk: &Sock<Probe>, errno: u32) {
+pub fn bind_failed<R: Reader>(sk: &Sock<R>, errno: u32) {
     if let Some(entry) = sockets::find(sk.addr()) {
         note(sk, entry, TCP_CLOSE, errno);
     }
 }
 
 #[inline(never)]
-fn note(sk: &Sock<Probe>, entry: *mut SocketEntry, state: u8, errno: u32) {
+fn note<R: Reader>(sk: &Sock<R>, entry: *mut SocketEntry, state: u8, errno: u32) {
     let mut ending = Ending {
         peer: [0; 2],
         peer_port_be: 0,

@@ -58,7 +58,7 @@ pub struct Failure {
 /// Counts a failure of the current process. A function of its own, so that the object has it
 /// once and not in every hook.
 #[inline(never)]
-pub fn record(sk: &Sock<Probe>, failure: &Failure) {
+pub fn record<R: Reader>(sk: &Sock<R>, failure: &Failure) {
     // The index is not a constant here, and the verifier must see its bound.
     match failure.op {
         Op::Connect => count!(failures[0]),
@@ -116,15 +116,15 @@ fn stats(key: &FailureKey) -> Option<*mut FailureStats> {
 
 /// A call with the address `uaddr` failed without a port search.
 #[inline(always)]
-pub fn refused(sk: &Sock<Probe>, op: Op, cause: Cause, errno: u32, uaddr: *const u8) {
+pub fn refused<R: Reader>(sk: &Sock<R>, op: Op, cause: Cause, errno: u32, uaddr: *const u8) {
     // SAFETY: the kernel's copy of what the process passed.
     let (address, port_be) = unsafe { address(uaddr) };
     refused_with(sk, op, cause, errno, address, port_be, UNKNOWN);
 }
 
 #[inline(always)]
-fn refused_with(
-    sk: &Sock<Probe>,
+fn refused_with<R: Reader>(
+    sk: &Sock<R>,
     op: Op,
     cause: Cause,
     errno: u32,
@@ -185,7 +185,7 @@ pub fn denied<R: Reader>(sk: &Sock<R>, op: Op, uaddr: *const u8, result: i32) {
         return;
     }
     let errno = result.wrapping_neg() as u32;
-    refused(&sk.by_helper(), op, Cause::Denied, errno, uaddr);
+    refused(sk, op, Cause::Denied, errno, uaddr);
 }
 
 /// bind() of `sk` to the address `uaddr` returned `result`.
@@ -196,17 +196,12 @@ pub fn bind_ended<R: Reader>(sk: &Sock<R>, uaddr: *const u8, result: i32) {
     }
     // SAFETY: the kernel's copy of what the process passed.
     let (address, port_be) = unsafe { address(uaddr) };
-    bind_failed(
-        &sk.by_helper(),
-        result.wrapping_neg() as u32,
-        address,
-        port_be,
-    );
+    bind_failed(sk, result.wrapping_neg() as u32, address, port_be);
 }
 
 /// bind() to this address failed.
 #[inline(always)]
-pub fn bind_failed(sk: &Sock<Probe>, errno: u32, address: [u64; 2], port_be: u16) {
+pub fn bind_failed<R: Reader>(sk: &Sock<R>, errno: u32, address: [u64; 2], port_be: u16) {
     let (cause, searched) = match errno {
         EADDRINUSE if port_be == 0 => (Cause::EphemeralExhausted, true),
         EADDRINUSE => (Cause::PortConflict, false),

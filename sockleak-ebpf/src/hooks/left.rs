@@ -19,7 +19,7 @@ use sockleak_ebpf::{
 
 use super::follow::{RUN, is_followed};
 use crate::{
-    kernel::{Probe, Reader, Sock, current_task_by_helper},
+    kernel::{CurrentTask, Reader, Sock, current_task},
     maps::add,
     process,
     run_maps::{LEFT, tally},
@@ -35,18 +35,20 @@ const BPF_NOEXIST: u64 = 1;
 #[inline(always)]
 pub fn released<R: Reader>(sk: &Sock<R>) {
     if RUN.load() == 1 {
-        noted(&sk.by_helper());
+        noted(sk);
     }
 }
 
 /// A function of its own: the object has it once per backend.
 #[inline(never)]
-fn noted(sk: &Sock<Probe>) {
+fn noted<R: Reader>(sk: &Sock<R>) {
     if sk.is_kernel() {
         return;
     }
-    let task = current_task_by_helper();
-    let (flags, comm) = (task.flags(), task.leader().comm());
+    let (flags, comm) = match current_task() {
+        CurrentTask::Typed(task) => (task.flags(), task.leader().comm()),
+        CurrentTask::Plain(task) => (task.flags(), task.leader().comm()),
+    };
     let key = process::current_key();
     let mut left = LeftKey {
         process: key,
