@@ -4,7 +4,7 @@ use aya_ebpf::{Global, helpers::bpf_get_current_cgroup_id};
 use sockleak_ebpf::{NO_SLOT, PROBES, ProcessKey, ProcessStats, scaled};
 
 use crate::{
-    kernel::{CurrentTask, Reader, Task, current_task},
+    kernel::{CurrentTask, Reader, Task, current_task, forgotten},
     log::bpf_debug,
     maps::{PROCESS_CLAIMS, PROCESSES, add, claimed, count, opaque_zero},
 };
@@ -69,7 +69,7 @@ pub fn record(key: &ProcessKey) -> Option<Known> {
     if let Some(stats) = stats_at(first, key) {
         return Some(Known { slot: first, stats });
     }
-    let slot = elsewhere(key, first);
+    let slot = forgotten(elsewhere(key, first));
     let place = PROCESSES.get_ptr_mut(slot)?;
     // SAFETY: a live element of the map.
     let stats = unsafe { &raw mut (*place).stats };

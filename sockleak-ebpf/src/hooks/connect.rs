@@ -231,10 +231,15 @@ pub fn closed<R: Reader>(sk: &Sock<R>) {
     if !sk.is_tcp() || sk.err() != 0 || !sk.has_sent_nothing() {
         return;
     }
-    let Some(entry) = search::entry(sk.addr()) else {
-        return;
+    let mut told = Told {
+        flags: 0,
+        errno: 0,
+        search_ns: UNKNOWN,
+        cpu_ns: UNKNOWN,
     };
-    let told = told(entry);
+    if ask(sk.addr(), &mut told) == 0 {
+        return;
+    }
     let bound = told.flags & SEARCH_BOUND != 0;
     let failed = if told.flags & SEARCH_TOLD != 0 {
         told.errno != 0
@@ -274,7 +279,7 @@ pub fn closed<R: Reader>(sk: &Sock<R>) {
             range,
             dst_port_be: 0,
         };
-        let _ = search::account(sk, &outcome, search::now());
+        account_apart(sk, &outcome);
     }
     let cause = if errno == ENOMEM {
         Cause::OutOfMemory
@@ -304,6 +309,33 @@ pub fn closed<R: Reader>(sk: &Sock<R>) {
             candidates,
         },
     );
+    conclude(sk, errno);
+}
+
+/// What the entry of a socket says; 0 when it has none. A function of its own, like [`conclude`], so that no
+/// pointer to the entry, of which there are several kinds, lives through what is between them: the
+/// verifier would follow each kind through all of it.
+#[inline(never)]
+fn ask(sk: u64, into: &mut Told) -> u32 {
+    let Some(entry) = search::entry(sk) else {
+        return 0;
+    };
+    *into = told(entry);
+    1
+}
+
+/// As [`search::account`], a function of its own like [`conclude`].
+#[inline(never)]
+fn account_apart<R: Reader>(sk: &Sock<R>, outcome: &Outcome) {
+    let _ = search::account(sk, outcome, search::now());
+}
+
+/// Notes with the socket that its search has failed.
+#[inline(never)]
+fn conclude<R: Reader>(sk: &Sock<R>, errno: u32) {
+    let Some(entry) = sockets::find(sk.addr()) else {
+        return;
+    };
     ending::failed(sk, entry, errno);
     // SAFETY: a live value of the socket map; the socket is locked by the caller.
     unsafe {

@@ -13,7 +13,7 @@ use sockleak_ebpf::{
 
 use crate::{
     emit,
-    kernel::{Reader, Sock},
+    kernel::{Reader, Sock, forgotten},
     maps::{SEARCH_CLAIMS, SEARCHES, add, add32, claimed, count, opaque_zero},
     process,
     sockets::{self, Inserted},
@@ -199,7 +199,7 @@ fn slot_of(key: &SearchKey) -> u32 {
     if is_at(first, key) {
         return first;
     }
-    elsewhere(key, first)
+    forgotten(elsewhere(key, first))
 }
 
 /// As [`adopt`].
