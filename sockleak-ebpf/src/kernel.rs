@@ -55,14 +55,6 @@ impl Reader for Direct {
     }
 }
 
-/// The same number, of which the verifier knows nothing any more: where many paths end with a number each, it
-/// goes on with one state instead of many. Costs a helper call.
-#[inline(always)]
-pub fn forgotten(number: u32) -> u32 {
-    // SAFETY: the number lives on the stack.
-    unsafe { Probe::read((&raw const number).cast()) }
-}
-
 /// Reads by helper, for pointers without a type (kprobes, cgroup programs).
 pub struct Probe;
 

@@ -4,7 +4,7 @@ use aya_ebpf::{Global, helpers::bpf_get_current_cgroup_id};
 use sockleak_ebpf::{NO_SLOT, PROBES, ProcessKey, ProcessStats, scaled};
 
 use crate::{
-    kernel::{CurrentTask, Reader, Task, current_task, forgotten},
+    kernel::{CurrentTask, Reader, Task, current_task},
     log::bpf_debug,
     maps::{PROCESS_CLAIMS, PROCESSES, add, claimed, count, opaque_zero},
 };
@@ -69,7 +69,7 @@ pub fn record(key: &ProcessKey) -> Option<Known> {
     if let Some(stats) = stats_at(first, key) {
         return Some(Known { slot: first, stats });
     }
-    let slot = forgotten(elsewhere(key, first));
+    let slot = process_place(key.start_boottime_ns, u64::from(key.tgid));
     let place = PROCESSES.get_ptr_mut(slot)?;
     // SAFETY: a live element of the map.
     let stats = unsafe { &raw mut (*place).stats };
@@ -136,6 +136,18 @@ fn place_after(first: u32, probe: u32) -> u32 {
     let place = first + probe;
     let all = PROCESS_SLOTS.load();
     if place >= all { place - all } else { place }
+}
+
+/// The place of a process, if it is not the first one: a global function, see `hooks::search::search_place`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn process_place(start_boottime_ns: u64, tgid: u64) -> u32 {
+    let key = ProcessKey {
+        start_boottime_ns,
+        tgid: tgid as u32,
+        pad: 0,
+    };
+    elsewhere(&key, scaled(key.hash(), PROCESS_SLOTS.load()))
 }
 
 /// A function of its own: every hook has this path, few runs take it.

@@ -13,7 +13,7 @@ use sockleak_ebpf::{
 
 use crate::{
     emit,
-    kernel::{Reader, Sock, forgotten},
+    kernel::{Reader, Sock},
     maps::{SEARCH_CLAIMS, SEARCHES, add, add32, claimed, count, opaque_zero},
     process,
     sockets::{self, Inserted},
@@ -199,7 +199,20 @@ fn slot_of(key: &SearchKey) -> u32 {
     if is_at(first, key) {
         return first;
     }
-    forgotten(elsewhere(key, first))
+    // SAFETY: a key is five words, without padding.
+    let [start, tgid, high, low, rest] = unsafe { core::mem::transmute_copy(key) };
+    search_place(start, tgid, high, low, rest)
+}
+
+/// The place of the key that has these words, if it is not the first one. A global function, which the verifier
+/// follows once and not from every state that its callers can be in; such a function takes nothing but numbers
+/// in 5.10.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn search_place(start: u64, tgid: u64, high: u64, low: u64, rest: u64) -> u32 {
+    // SAFETY: as in `slot_of`.
+    let key: SearchKey = unsafe { core::mem::transmute([start, tgid, high, low, rest]) };
+    elsewhere(&key, scaled(key.hash(), SEARCH_SLOTS.load()))
 }
 
 /// As [`adopt`].
