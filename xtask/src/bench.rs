@@ -5,6 +5,7 @@ mod agent_table;
 mod figures;
 mod hollow;
 mod overhead;
+mod peers;
 mod table;
 
 use std::{fs, path::Path};

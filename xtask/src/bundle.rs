@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{apt::Suites, cache};
+use crate::{apt::Suites, cache, cmd, initramfs::parse_ldd};
 
 /// An unpacked package with everything it depends on.
 #[derive(Debug, Clone)]
@@ -47,6 +47,13 @@ impl Bundle {
 
     /// A program of the bundle under the bundle's own dynamic loader.
     pub fn command(&self, program: &str) -> Result<Command> {
+        let mut command = self.loader()?;
+        command.arg(self.root.join(program));
+        Ok(command)
+    }
+
+    /// The dynamic loader with the bundle's libraries; the program and its arguments are to be added.
+    fn loader(&self) -> Result<Command> {
         // Packages before and after the merge of /lib into /usr/lib.
         let loader = [
             "lib64",
@@ -64,9 +71,30 @@ impl Bundle {
         command
             .arg("--library-path")
             .arg(std::env::join_paths(libraries)?)
-            .arg(self.root.join(program))
             .env_remove("LD_LIBRARY_PATH");
         Ok(command)
+    }
+
+    /// Where `name` is installed.
+    pub fn program(&self, name: &str) -> Result<PathBuf> {
+        ["usr/sbin", "usr/bin", "sbin", "bin"]
+            .iter()
+            .map(|dir| self.root.join(dir).join(name))
+            .find(|path| path.exists())
+            .with_context(|| format!("{} holds no program {name}", self.root.display()))
+    }
+
+    /// The dynamic loader of the bundle and the libraries that it would load for `program`.
+    pub fn libraries(&self, program: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
+        let mut command = self.loader()?;
+        let loader = PathBuf::from(command.get_program());
+        let text = cmd::output(command.arg("--list").arg(program))?;
+        let libraries = parse_ldd(&text)
+            .into_iter()
+            .map(PathBuf::from)
+            .filter(|path| *path != loader)
+            .collect();
+        Ok((loader, libraries))
     }
 
     /// A directory for `$PATH` in which `program` can be called by its plain name.

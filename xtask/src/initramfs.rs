@@ -179,7 +179,7 @@ fn libraries(program: &Path) -> Result<Vec<String>> {
 }
 
 /// Absolute paths in what `ldd` prints: `name => /path (address)` or `/path (address)`.
-fn parse_ldd(text: &str) -> Vec<String> {
+pub fn parse_ldd(text: &str) -> Vec<String> {
     text.lines()
         .filter_map(|line| {
             let place = line.split_once("=>").map_or(line, |(_, place)| place);

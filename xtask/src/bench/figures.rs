@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::peers;
+
 /// The kinds of rounds, in the order of the table, with what a round does.
 pub const KINDS: [(&str, &str); 5] = [
     ("orderly", "connect, accept, close both"),
@@ -92,6 +94,9 @@ pub fn parse(text: &str) -> Result<Runs> {
             run.rounds
                 .insert(kind.to_owned(), Round::deserialize(&value)?);
         } else if let Some(agent) = value.get("agent") {
+            if name.starts_with(peers::PREFIX) {
+                continue;
+            }
             let idle = agent["idle_ns"].as_f64().context("an agent without cost")?;
             run.agent = Some(AgentCost {
                 report: idle / IDLE_REPORTS,

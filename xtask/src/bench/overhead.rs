@@ -11,7 +11,9 @@ use clap::Args;
 
 use super::{
     figures::{self, Runs},
-    hollow, table,
+    hollow,
+    peers::{self, Peers},
+    table,
 };
 use crate::{
     build_bpf,
@@ -37,6 +39,9 @@ pub struct Options {
     /// Only this backend; may be given several times.
     #[arg(long = "backend", value_name = "NAME", value_parser = BACKENDS)]
     backends: Vec<String>,
+    /// Measure bpftrace with a script that does the same job and tools of libbpf-tools as well.
+    #[arg(long)]
+    peers: bool,
     /// Sockets that are open and idle meanwhile.
     #[arg(long, value_name = "N", default_value_t = 0)]
     live: u32,
@@ -70,7 +75,10 @@ pub struct OfKernel {
 
 /// Runs the subcommand.
 pub fn run(root: &Path, options: &Options) -> Result<()> {
-    let programs = build(root)?;
+    let mut programs = build(root)?;
+    if options.peers {
+        programs.peers = peers::provide(&root.join("target"))?;
+    }
     let qemu = Qemu::provide()?;
     let wanted: Vec<&str> = match options.kernels.as_slice() {
         [] => MATRIX.to_vec(),
@@ -110,6 +118,9 @@ fn command_line(options: &Options) -> String {
     for backend in &options.backends {
         line += &format!(" --backend {backend}");
     }
+    if options.peers {
+        line += " --peers";
+    }
     if options.live > 0 {
         line += &format!(" --live {}", options.live);
     }
@@ -126,6 +137,7 @@ fn command_line(options: &Options) -> String {
 struct Programs {
     init: PathBuf,
     files: Vec<(PathBuf, String)>,
+    peers: Peers,
 }
 
 fn build(root: &Path) -> Result<Programs> {
@@ -149,6 +161,7 @@ fn build(root: &Path) -> Result<Programs> {
             (floor, "/bin/sockleak-floor".to_owned()),
             (rounds.clone(), "/bin/rounds".to_owned()),
         ],
+        peers: Peers::default(),
     })
 }
 
@@ -172,17 +185,19 @@ fn measure(qemu: &Qemu, kernel: &Kernel, programs: &Programs, options: &Options)
         ));
         command.push(format!("events-{backend}=/bin/sockleak {watch} --events"));
     }
+    command.extend(programs.peers.runs.iter().cloned());
     command.push("again".to_owned());
     let content = Content {
         init: programs.init.clone(),
         command,
         env: ENV.into_iter().map(str::to_owned).collect(),
-        files: programs.files.clone(),
+        files: [programs.files.clone(), programs.peers.files.clone()].concat(),
         modules: Vec::new(),
     };
     let machine = Machine {
         smp: 1,
-        mem: "1G".to_owned(),
+        // bpftrace brings a compiler, which the archive holds twice while it is unpacked.
+        mem: if options.peers { "3G" } else { "1G" }.to_owned(),
         icount: true,
         append: "nokaslr".to_owned(),
     };

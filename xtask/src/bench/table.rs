@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::{
     figures::{KINDS, Run},
     overhead::{BACKENDS, OfKernel},
+    peers,
 };
 
 /// docs/overhead.md.
@@ -60,17 +61,26 @@ fn rows(out: &mut String, kernel: &OfKernel) {
             let Some(run) = kernel.runs.get(&format!("{prefix}{backend}")) else {
                 continue;
             };
-            let _ = write!(out, "| | {backend}, {label} |");
-            for (kind, _) in KINDS {
-                let _ = write!(out, " {} |", cell(run, base, kind));
-            }
             let report = match &run.agent {
                 Some(agent) if prefix.is_empty() => number(agent.report),
                 _ => String::new(),
             };
-            let _ = writeln!(out, " {report} |");
+            row(out, &format!("{backend}, {label}"), run, base, &report);
         }
     }
+    for name in peers::names() {
+        if let Some(run) = kernel.runs.get(&peers::run_name(name)) {
+            row(out, name, run, base, "");
+        }
+    }
+}
+
+fn row(out: &mut String, label: &str, run: &Run, base: &Run, report: &str) {
+    let _ = write!(out, "| | {label} |");
+    for (kind, _) in KINDS {
+        let _ = write!(out, " {} |", cell(run, base, kind));
+    }
+    let _ = writeln!(out, " {report} |");
 }
 
 fn cell(run: &Run, base: &Run, kind: &str) -> String {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::Duration,
 };
@@ -20,6 +20,11 @@ const PATIENCE_NS: u64 = 60_000_000_000;
 /// How long the agent is left to itself to see what its reports cost.
 const IDLE: Duration = Duration::from_secs(300);
 
+/// A run whose name begins with it is another tool: it prints no JSON, and is attached when it has come to rest.
+const PEER: &str = "peer-";
+/// A tool is at rest when it uses less than a hundredth of a processor for so long, after it has used any.
+const REST: Duration = Duration::from_secs(3);
+
 /// A running agent; killed when dropped.
 pub struct Agent {
     name: String,
@@ -29,7 +34,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts `command` and waits until it has printed a line of type `start`.
+    /// Starts `command` and waits until it has printed a line of type `start`; another tool, until it rests.
     ///
     /// # Errors
     /// When it ends before, with what it said.
@@ -53,7 +58,11 @@ impl Agent {
         };
         let began = now_ns();
         loop {
-            if let Some(line) = agent.line("start")? {
+            if agent.is_peer() {
+                if agent.rests()? {
+                    return Ok(agent);
+                }
+            } else if let Some(line) = agent.line("start")? {
                 agent.start = line;
                 return Ok(agent);
             }
@@ -68,6 +77,18 @@ impl Agent {
             }
             thread::sleep(POLL);
         }
+    }
+
+    fn is_peer(&self) -> bool {
+        self.name.starts_with(PEER)
+    }
+
+    /// Waits for [`REST`]: whether the tool has done its work before that.
+    fn rests(&self) -> Result<bool> {
+        let before = self.cpu_ns()?;
+        thread::sleep(REST);
+        let used = self.cpu_ns()?.saturating_sub(before);
+        Ok(before > 0 && u128::from(used) < REST.as_nanos() / 100)
     }
 
     /// The first complete line of this type that the agent has printed.
@@ -104,19 +125,22 @@ impl Agent {
     }
 
     /// Leaves the agent alone for five minutes, then ends it: what it cost by itself, and whether its
-    /// counts were exact.
+    /// counts were exact. Another tool is only ended.
     ///
     /// # Errors
     /// When it fails, or says nothing at its end.
     pub fn finish(mut self) -> Result<Value> {
+        if self.is_peer() {
+            let (cpu_ns, status) = (self.cpu_ns()?, self.end(Signal::INT)?);
+            let agent = json!({"cpu_ns": cpu_ns, "status": status.code()});
+            return Ok(json!({"run": self.name, "agent": agent}));
+        }
         let before = self.cpu_ns()?;
         thread::sleep(IDLE);
         let idle = self.cpu_ns()? - before;
         let total = self.cpu_ns()?;
-        let pid = Pid::from_child(&self.child);
         let began = now_ns();
-        kill_process(pid, Signal::TERM).context("ending the agent")?;
-        let status = self.child.wait()?;
+        let status = self.end(Signal::TERM)?;
         let exit_ns = now_ns() - began;
         let end = self
             .line("end")?
@@ -133,6 +157,11 @@ impl Agent {
                 "end": end,
             },
         }))
+    }
+
+    fn end(&mut self, signal: Signal) -> Result<ExitStatus> {
+        kill_process(Pid::from_child(&self.child), signal).context("ending the agent")?;
+        Ok(self.child.wait()?)
     }
 }
 
