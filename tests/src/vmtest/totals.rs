@@ -77,12 +77,13 @@ pub(super) fn balanced(setting: &Setting, end: &Value) -> anyhow::Result<()> {
         let difference = end["difference"].to_string();
         bail!(
             "difference {difference} (+-{tolerated}): baseline {}, allocated {}, children {}, \
-             destroyed {}, sockstat {}",
+             destroyed {}, sockstat {}, loss {}",
             end["baseline"],
             end["allocated"],
             end["children"],
             end["destroyed"],
-            end["sockstat_alloc"]
+            end["sockstat_alloc"],
+            end["loss"]
         );
     }
     Ok(())

@@ -25,10 +25,10 @@ struct Peer {
 const PEERS: [Peer; 6] = [
     bpftrace("bpftrace, fentry", include_str!("peers/fentry.bt")),
     bpftrace("bpftrace, kprobe", include_str!("peers/kprobe.bt")),
-    libbpf_tool("tcpconnect"),
-    libbpf_tool("tcpconnlat"),
-    libbpf_tool("tcplife"),
-    libbpf_tool("tcptracer"),
+    libbpf_tool("tcpconnect", "tcpconnect-libbpf"),
+    libbpf_tool("tcpconnlat", "tcpconnlat-libbpf"),
+    libbpf_tool("tcplife", "tcplife-libbpf"),
+    libbpf_tool("tcptracer", "tcptracer-libbpf"),
 ];
 
 const fn bpftrace(name: &'static str, script: &'static str) -> Peer {
@@ -40,11 +40,12 @@ const fn bpftrace(name: &'static str, script: &'static str) -> Peer {
     }
 }
 
-const fn libbpf_tool(name: &'static str) -> Peer {
+/// As Debian calls it.
+const fn libbpf_tool(name: &'static str, program: &'static str) -> Peer {
     Peer {
         name,
         package: "libbpf-tools",
-        program: name,
+        program,
         script: None,
     }
 }
@@ -72,7 +73,7 @@ pub fn run_name(name: &str) -> String {
 pub fn provide(scratch: &Path) -> Result<Peers> {
     let mut peers = Peers::default();
     for peer in &PEERS {
-        let bundle = Bundle::provide(peer.package, &[&["trixie"], &["bookworm"]])?;
+        let bundle = Bundle::provide(peer.package, &[&["trixie"]])?;
         let dir = format!("{GUEST}/{}", peer.package);
         let installed = bundle.program(peer.program)?;
         let (loader, libraries) = bundle.libraries(&installed)?;
