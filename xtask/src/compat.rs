@@ -132,6 +132,7 @@ fn ask(qemu: &Qemu, kernel: &Kernel, init: &Path, sockleak: &Path, timeout: u64)
         command: vec!["/bin/sh".into(), "-c".into(), script],
         env: vm::ENV.into_iter().map(str::to_owned).collect(),
         files,
+        complete: Vec::new(),
         modules: Vec::new(),
     };
     let machine = Machine {

@@ -37,6 +37,8 @@ pub struct Content {
     pub env: Vec<String>,
     /// Host path and guest path.
     pub files: Vec<(PathBuf, String)>,
+    /// The same for programs that bring their loader and libraries: nothing is added for them.
+    pub complete: Vec<(PathBuf, String)>,
     /// More modules; one that is missing is an error.
     pub modules: Vec<String>,
 }
@@ -69,6 +71,9 @@ impl Content {
         self.add_modules(&mut archive, kernel)?;
         for (host, guest) in &self.files {
             add_tree(&mut archive, host, guest)?;
+        }
+        for (host, guest) in &self.complete {
+            add_plain_file(&mut archive, host, guest)?;
         }
         archive.finish()
     }
@@ -138,10 +143,7 @@ fn add_tree(archive: &mut Archive, host: &Path, guest: &str) -> Result<()> {
 
 /// Adds a file and, if it is a dynamic program, the libraries the host would load for it.
 fn add_file(archive: &mut Archive, host: &Path, guest: &str) -> Result<()> {
-    let content = fs::read(host)
-        .with_context(|| format!("could not read {} for the guest", host.display()))?;
-    let mode = fs::metadata(host)?.permissions().mode();
-    archive.file(guest, mode, &content)?;
+    let content = add_plain_file(archive, host, guest)?;
     if has_interpreter(&content) {
         for library in libraries(host)? {
             if !archive.contains(&library) {
@@ -152,6 +154,15 @@ fn add_file(archive: &mut Archive, host: &Path, guest: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Adds a file as it is; its content.
+fn add_plain_file(archive: &mut Archive, host: &Path, guest: &str) -> Result<Vec<u8>> {
+    let content = fs::read(host)
+        .with_context(|| format!("could not read {} for the guest", host.display()))?;
+    let mode = fs::metadata(host)?.permissions().mode();
+    archive.file(guest, mode, &content)?;
+    Ok(content)
 }
 
 fn has_interpreter(content: &[u8]) -> bool {

@@ -112,6 +112,7 @@ pub fn run(root: &Path, options: &Options) -> Result<ExitCode> {
             .chain(options.env.iter().cloned())
             .collect(),
         files,
+        complete: Vec::new(),
         modules: options.modules.clone(),
     };
     let machine = Machine {

@@ -181,6 +181,7 @@ fn in_guest(
         files: [(sockleak, "/bin/sockleak"), (load, "/bin/load")]
             .map(|(host, guest)| (PathBuf::from(host), guest.to_owned()))
             .into(),
+        complete: Vec::new(),
         modules: Vec::new(),
     };
     let machine = Machine {

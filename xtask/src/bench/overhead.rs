@@ -191,7 +191,8 @@ fn measure(qemu: &Qemu, kernel: &Kernel, programs: &Programs, options: &Options)
         init: programs.init.clone(),
         command,
         env: ENV.into_iter().map(str::to_owned).collect(),
-        files: [programs.files.clone(), programs.peers.files.clone()].concat(),
+        files: programs.files.clone(),
+        complete: programs.peers.files.clone(),
         modules: Vec::new(),
     };
     let machine = Machine {

@@ -108,6 +108,7 @@ fn guest(
             (programs.vmtest.clone(), "/bin/vmtest".into()),
             (programs.sockleak.clone(), "/bin/sockleak".into()),
         ],
+        complete: Vec::new(),
         modules: Vec::new(),
     };
     let machine = Machine {
