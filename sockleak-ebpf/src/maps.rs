@@ -11,6 +11,9 @@ use sockleak_ebpf::{
 
 use crate::calls::{CALLS, Slot};
 
+/// `BPF_F_MMAPABLE`, Linux 5.5.
+const MMAPABLE: usize = 1 << 10;
+
 /// Sockets that processes created or accepted: see `crate::sockets`. Size overridden at load.
 ///
 /// Inserted in `hooks::alloc` and `hooks::accept`, removed in `hooks::destroy`.
@@ -27,9 +30,9 @@ pub static OVERFLOW: HashMap<u64, SocketEntry, 1> = HashMap::new();
 #[btf_map]
 pub static PROCESSES: Array<ProcessSlot, 1> = Array::new();
 
-/// 0: the place in [`PROCESSES`] is free. As large as that.
+/// 0: the place in [`PROCESSES`] is free. As large as that. User space maps it: it looks at all of them often.
 #[btf_map]
-pub static PROCESS_CLAIMS: Array<u64, 1> = Array::new();
+pub static PROCESS_CLAIMS: Array<u64, 1, MMAPABLE> = Array::new();
 
 /// Not 0: user space, which writes this, wants the stacks of all sockets that the process in this place of
 /// [`PROCESSES`] creates. As large as that.
@@ -42,9 +45,9 @@ pub static SUSPECTS: Array<u32, 1> = Array::new();
 #[btf_map]
 pub static SEARCHES: Array<SearchSlot, 1> = Array::new();
 
-/// 0: the place in [`SEARCHES`] is free. As large as that.
+/// 0: the place in [`SEARCHES`] is free. As large as that. User space maps it.
 #[btf_map]
-pub static SEARCH_CLAIMS: Array<u64, 1> = Array::new();
+pub static SEARCH_CLAIMS: Array<u64, 1, MMAPABLE> = Array::new();
 
 /// Failures by process, destination and cause.
 ///

@@ -1,6 +1,6 @@
 //! Brings bytes and facts out of the running system: no accounting, no verdicts.
 
-mod batch;
+mod claims;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 pub mod inventory;

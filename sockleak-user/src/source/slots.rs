@@ -1,12 +1,12 @@
 //! The kernel side's tables of processes and searches (`sockleak_ebpf::ProcessSlot`, `SearchSlot`): an
 //! array of elements, and one that says which of them are claimed.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::maps::{Array, Map, MapData};
 
-use super::batch;
+use super::claims::Claims;
 use crate::probe::Attached;
 
 /// A table whose elements have `N` bytes.
@@ -14,8 +14,8 @@ pub(super) struct Slots<const N: usize> {
     name: &'static str,
     values: Array<MapData, [u8; N]>,
     claims: Array<MapData, u64>,
-    /// The same, for reading all at once.
-    claims_fd: OwnedFd,
+    /// The same, for reading.
+    taken: Claims,
 }
 
 impl<const N: usize> Slots<N>
@@ -36,14 +36,17 @@ where
         let Some(Map::Array(data)) = map else {
             return Err(anyhow!("the BPF object has no array {claims}"));
         };
-        let claims_fd = data.fd().as_fd().try_clone_to_owned();
-        let claims_fd = claims_fd.with_context(|| format!("map {claims}"))?;
         let layout = || format!("map {claims} has an unexpected layout");
+        let fd = data.fd().as_fd().try_clone_to_owned();
+        let fd = fd.with_context(|| format!("map {claims}"))?;
+        let claims_map: Array<MapData, u64> =
+            Array::try_from(Map::Array(data)).with_context(layout)?;
+        let taken = Claims::new(fd.as_fd(), claims_map.len());
         Ok(Self {
             name,
             values,
-            claims: Array::try_from(Map::Array(data)).with_context(layout)?,
-            claims_fd,
+            taken: taken.with_context(|| format!("mapping map {claims}"))?,
+            claims: claims_map,
         })
     }
 
@@ -52,16 +55,7 @@ where
     /// # Errors
     /// When the kernel does not let the map be read.
     pub(super) fn each(&self, mut each: impl FnMut(u32, &[u8; N])) -> Result<()> {
-        let mut claimed = Vec::new();
-        let mut place = 0;
-        batch::values(self.claims_fd.as_fd(), 4, 8, u64::MAX, |claim| {
-            if claim.iter().any(|byte| *byte != 0) {
-                claimed.push(place);
-            }
-            place += 1;
-        })
-        .with_context(|| format!("reading which places of map {} are taken", self.name))?;
-        for place in claimed {
+        for place in self.taken.taken() {
             let value = self.values.get(&place, 0);
             each(
                 place,
