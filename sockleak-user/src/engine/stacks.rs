@@ -15,7 +15,7 @@ use crate::{
 /// Stacks of smaller groups of idle sockets are not looked up: most groups are on their way.
 const MIN_COUNT: u64 = 3;
 /// Stacks that are remembered besides those that idle sockets have now; some 3 KB each.
-const REMEMBERED: usize = 1 << 11;
+const REMEMBERED: usize = 1 << 8;
 
 /// Looks stacks up as soon as idle sockets have them, while their process lives.
 #[derive(Default)]

@@ -8,6 +8,8 @@ use crate::model::{ProcessCounters, ProcessId, ProcessInfo};
 
 /// A process that holds nothing and was missing in more samples than this may be forgotten.
 const GONE_AFTER: u64 = 2;
+/// Processes that are over and still remembered, those that had most sockets: some 1.5 KB each.
+const ENDED: usize = 1024;
 
 /// Sockets that came to a process and left it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -189,6 +191,7 @@ impl Accounts {
             }
             account.info.netns = account.info.netns.or(record.netns);
         }
+        self.forget_ended();
     }
 
     /// Takes in what each process holds, from a census made at `now_ns`.
@@ -275,23 +278,54 @@ impl Accounts {
     /// Makes room: forgets the processes that neither the kernel side nor the last census knows,
     /// the longest unheard of first. Says whether there is room now.
     fn forget_gone(&mut self) -> bool {
-        let mut gone: Vec<_> = self
-            .accounts
+        let mut gone = self.gone(|account| account.last_sample);
+        gone.sort_unstable();
+        // Some more at once, so that the next newcomer does not have to search again.
+        gone.truncate(self.limit / 16 + 1);
+        self.forget(gone);
+        self.accounts.len() < self.limit
+    }
+
+    /// Forgets processes that are over when there are more than [`ENDED`] of them.
+    fn forget_ended(&mut self) {
+        if self.accounts.len() <= ENDED {
+            return;
+        }
+        let mut gone = self.gone(|account| {
+            let Activity {
+                allocated,
+                accepted,
+                ..
+            } = account.total;
+            (allocated.saturating_add(accepted), account.last_sample)
+        });
+        if gone.len() <= ENDED {
+            return;
+        }
+        gone.sort_unstable();
+        // Some more at once, as above.
+        gone.truncate(gone.len() - ENDED + ENDED / 16);
+        self.forget(gone);
+    }
+
+    /// The processes that neither the kernel side nor the last census knows, with something of each.
+    fn gone<T>(&self, what: impl Fn(&Account) -> T) -> Vec<(T, ProcessId)> {
+        self.accounts
             .values()
             .filter(|account| account.holds == 0)
             // One look at the kernel side's map may miss a record that is there.
             .filter(|account| account.last_sample + GONE_AFTER < self.samples)
-            .map(|account| (account.last_sample, account.process))
-            .collect();
-        gone.sort_unstable();
-        // Some more at once, so that the next newcomer does not have to search again.
-        for (_, process) in gone.into_iter().take(self.limit / 16 + 1) {
+            .map(|account| (what(account), account.process))
+            .collect()
+    }
+
+    fn forget<T>(&mut self, gone: Vec<(T, ProcessId)>) {
+        for (_, process) in gone {
             if let Some(account) = self.accounts.remove(&process) {
                 self.forgotten.add(&account.total);
                 self.forgotten_processes += 1;
             }
         }
-        self.accounts.len() < self.limit
     }
 
     /// One process.

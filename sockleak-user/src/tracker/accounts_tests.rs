@@ -90,6 +90,32 @@ fn memory_is_bounded_and_the_gone_make_room() {
 }
 
 #[test]
+fn of_processes_that_are_over_those_with_most_sockets_are_remembered() {
+    let mut accounts = Accounts::new(1 << 14, 60 * S);
+    let ended = 3_000_u32;
+    for first in (1..=ended).step_by(100) {
+        let some: Vec<_> = (first..first + 100)
+            .map(|pid| counters(pid, u64::from(pid), 0, 0))
+            .collect();
+        accounts.advance(&some);
+    }
+    for _ in 0..4 {
+        accounts.advance(&[]);
+    }
+    let remembered = accounts.iter().count();
+    assert!((900..=1024).contains(&remembered), "{remembered}");
+    assert!(accounts.get(process(ended)).is_some());
+    assert!(accounts.get(process(1)).is_none());
+    let kept: u64 = accounts.iter().map(|one| one.total.allocated).sum();
+    let (gone, did) = accounts.forgotten();
+    assert_eq!(gone, u64::from(ended) - remembered as u64);
+    assert_eq!(
+        kept + did.allocated,
+        u64::from(ended) * (u64::from(ended) + 1) / 2
+    );
+}
+
+#[test]
 fn a_process_that_holds_sockets_is_not_forgotten() {
     let mut watched = Watched::with(Config {
         processes: 2,

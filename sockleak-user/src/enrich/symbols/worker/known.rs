@@ -16,11 +16,11 @@ use crate::model::ProcessId;
 use crate::source::pid_dir::PidDir;
 
 /// Processes that are remembered.
-const PROCESSES: usize = 4096;
+const PROCESSES: usize = 512;
 /// Mappings that are remembered, of all processes together.
-const MAPPINGS: usize = 1 << 18;
+const MAPPINGS: usize = 1 << 15;
 /// Bytes of perf maps that are remembered, of all processes together.
-const PERF_MAPS: usize = 128 << 20;
+const PERF_MAPS: usize = 32 << 20;
 /// Bytes of `/proc/PID/maps` that are read.
 const MAPS_TEXT: u64 = 32 << 20;
 /// What is mapped is read again after this time.
