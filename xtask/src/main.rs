@@ -19,9 +19,11 @@ mod guest_build;
 mod initramfs;
 mod kernel;
 mod lint;
+mod load;
 mod manifest;
 mod qemu;
 mod soak;
+mod storm;
 mod strip;
 mod test;
 mod toolchain;
@@ -58,6 +60,8 @@ enum Command {
     Lint,
     /// Run the agent beside everything at once, after which nothing may have grown.
     Soak(soak::Options),
+    /// Millions of sockets, a table that is too small and an agent that is stopped: the counts must be right.
+    Storm(storm::Options),
     /// Run everything that a change has to pass: lint, tests, check-bpf and the kernel matrix.
     Test(test::Options),
     /// Run a command in a QEMU guest of a given kernel.
@@ -86,6 +90,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Fuzz(options) => fuzz::run(&root, &options)?,
         Command::Lint => lint::run(&root)?,
         Command::Soak(options) => return soak::run(&root, &options),
+        Command::Storm(options) => return storm::run(&root, &options),
         Command::Test(options) => return test::run(&root, &options),
         Command::Vm(options) => return vm::run(&root, &options),
     }

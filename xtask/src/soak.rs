@@ -1,17 +1,11 @@
 //! `cargo xtask soak`: hours of everything at once, after which nothing may have grown.
 
-use std::{
-    path::Path,
-    process::{Command, ExitCode},
-};
+use std::{path::Path, process::ExitCode, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use clap::Args;
 
-use crate::{
-    cmd::note,
-    guest_build::{self, LOAD, Profile, SOCKLEAK},
-};
+use crate::{cmd::note, load::Load};
 
 /// Options of `soak`.
 #[derive(Debug, Args)]
@@ -19,6 +13,9 @@ pub struct Options {
     /// How long.
     #[arg(long, default_value_t = 30)]
     minutes: u64,
+    /// In a guest of this kernel series instead of on this machine; may be given several times.
+    #[arg(long = "kernel", value_name = "SERIES")]
+    kernels: Vec<String>,
     /// Connections a second, `max` for as many as there can be.
     #[arg(long, default_value = "max")]
     rate: String,
@@ -30,25 +27,44 @@ pub struct Options {
     words: String,
 }
 
-/// Runs the subcommand: on this machine, as root.
+/// Runs the subcommand: on this machine, as root, or in guests.
 pub fn run(root: &Path, options: &Options) -> Result<ExitCode> {
-    let built = guest_build::build(root, &[SOCKLEAK, LOAD], Profile::Release)?;
-    let [sockleak, load] = built.as_slice() else {
-        bail!("not every program was built");
-    };
+    let load = Load::build(root)?;
+    let words = [
+        "soak".to_owned(),
+        format!("words={}", options.words),
+        format!("rates={}", options.rate),
+        format!("live={}", options.live),
+        format!("seconds={}", options.minutes.saturating_mul(60)),
+    ];
     note(format!("soaking for {} minutes", options.minutes));
-    let program = sockleak.to_str().context("a path that is not UTF-8")?;
-    let status = Command::new(load)
-        .arg("soak")
-        .arg(format!("program={program}"))
-        .arg(format!("words={}", options.words))
-        .arg(format!("rates={}", options.rate))
-        .arg(format!("live={}", options.live))
-        .arg(format!("seconds={}", options.minutes.saturating_mul(60)))
-        .status()
-        .context("could not start the load")?;
-    Ok(match status.success() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    })
+    verdicts(&load, &options.kernels, &words, options.minutes * 60)
+}
+
+/// Runs `load` here, or in guests of these kernels; success when it succeeds everywhere. It takes about
+/// `seconds`.
+pub fn verdicts(
+    load: &Load,
+    kernels: &[String],
+    words: &[String],
+    seconds: u64,
+) -> Result<ExitCode> {
+    let mut outcomes = Vec::new();
+    if kernels.is_empty() {
+        outcomes.push(load.here(words)?);
+    }
+    for series in kernels {
+        // To boot, and to end what it has begun.
+        let timeout = Duration::from_secs(seconds * 2 + 300);
+        outcomes.push(load.in_guest(series, words, timeout, false)?);
+    }
+    let mut all = ExitCode::SUCCESS;
+    for outcome in outcomes {
+        print!("{}", outcome.text);
+        note(format!("{}: status {}", outcome.release, outcome.status));
+        if outcome.status != 0 {
+            all = ExitCode::FAILURE;
+        }
+    }
+    Ok(all)
 }

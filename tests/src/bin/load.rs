@@ -20,6 +20,8 @@ mod measure;
 mod slope;
 #[path = "load/soak.rs"]
 mod soak;
+#[path = "load/storm.rs"]
+mod storm;
 #[path = "load/traffic.rs"]
 mod traffic;
 
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
 fn run(words: &[String]) -> Result<ExitCode> {
     let (what, rest) = words
         .split_first()
-        .context("load measure|soak|hold|traffic|churn")?;
+        .context("load measure|soak|storm|hold|traffic|churn")?;
     let number = |n: usize| -> Result<u32> {
         let word = rest.get(n).context("a number is missing")?;
         parse(word)
@@ -49,6 +51,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
     match what.as_str() {
         "measure" => measure::run(&Arguments::new(rest)?)?,
         "soak" => return soak::run(&Arguments::new(rest)?),
+        "storm" => return storm::run(&Arguments::new(rest)?),
         "hold" => children::hold(number(0)?)?,
         "traffic" => traffic::run(number(0)?)?,
         "churn" => churn::run()?,
@@ -58,7 +61,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What `measure` and `soak` are told.
+/// What `measure`, `soak` and `storm` are told.
 pub struct Arguments {
     /// The sockleak to run.
     pub program: String,
@@ -68,8 +71,10 @@ pub struct Arguments {
     pub rates: Vec<Rate>,
     /// Sockets that are held meanwhile.
     pub live: Vec<u32>,
-    /// How long each figure is taken.
+    /// How long each figure is taken; within which a storm must be over.
     pub seconds: u64,
+    /// Sockets of a storm.
+    pub sockets: u64,
 }
 
 /// How many connections a second.
@@ -99,6 +104,7 @@ impl Arguments {
             rates: vec![Rate::Of(0), Rate::Of(1000), Rate::Of(5000), Rate::Max],
             live: vec![0, 10_000, 100_000],
             seconds: 20,
+            sockets: 10_000_000,
         };
         for word in words {
             let (name, value) = word
@@ -112,6 +118,7 @@ impl Arguments {
                 "rates" => arguments.rates = list(value, rate)?,
                 "live" => arguments.live = list(value, parse)?,
                 "seconds" => arguments.seconds = parse(value)?,
+                "sockets" => arguments.sockets = parse(value)?,
                 other => bail!("`load` does not know {other}="),
             }
         }

@@ -1,11 +1,6 @@
 //! `cargo xtask bench agent`: what the agent itself takes, by connections a second and sockets held.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -15,13 +10,7 @@ use super::agent_table;
 use crate::{
     build_bpf,
     cmd::{self, note},
-    frame::Kind,
-    guest,
-    guest_build::{self, INIT, LOAD, Profile, SOCKLEAK},
-    initramfs::Content,
-    kernel,
-    qemu::{Machine, Qemu},
-    vm::ENV,
+    load::{Load, Outcome},
 };
 
 /// Options of `bench agent`.
@@ -74,17 +63,21 @@ pub struct Sizes {
 
 /// Runs the subcommand.
 pub fn run(root: &Path, options: &Options) -> Result<()> {
-    let built = guest_build::build(root, &[INIT, SOCKLEAK, LOAD], Profile::Release)?;
-    let [init, sockleak, load] = built.as_slice() else {
-        bail!("not every program was built");
-    };
-    let sizes = sizes(root, sockleak)?;
+    let load = Load::build(root)?;
+    let sizes = sizes(root, &load.sockleak)?;
+    let words = words(options);
     let mut places = Vec::new();
     if options.kernels.is_empty() {
-        places.push(here(sockleak, load, options)?);
+        note("measuring on this machine");
+        let outcome = load.here(&words)?;
+        let name = format!("this machine, {}", outcome.release);
+        places.push(place(name, &outcome, options)?);
     }
     for series in &options.kernels {
-        places.push(in_guest(series, init, sockleak, load, options)?);
+        let timeout = Duration::from_secs(options.timeout);
+        let outcome = load.in_guest(series, &words, timeout, false)?;
+        let name = format!("guest (emulated), {}", outcome.release);
+        places.push(place(name, &outcome, options)?);
     }
     let document = agent_table::document(&places, &sizes, &command_line(options));
     print!("{document}");
@@ -132,10 +125,9 @@ fn sizes(root: &Path, sockleak: &Path) -> Result<Sizes> {
 }
 
 /// The words after `load measure`.
-fn words(program: &str, options: &Options) -> Vec<String> {
+fn words(options: &Options) -> Vec<String> {
     vec![
         "measure".to_owned(),
-        format!("program={program}"),
         format!("words={}", options.words),
         format!("rates={}", options.rates),
         format!("live={}", options.live),
@@ -143,82 +135,16 @@ fn words(program: &str, options: &Options) -> Vec<String> {
     ]
 }
 
-fn here(sockleak: &Path, load: &Path, options: &Options) -> Result<Place> {
-    let release = cmd::output(Command::new("uname").arg("-r"))?;
-    let name = format!("this machine, {}", release.trim());
-    note(format!("measuring on {name}"));
-    let program = sockleak.to_str().context("a path that is not UTF-8")?;
-    let mut command = Command::new(load);
-    command
-        .args(words(program, options))
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit());
-    let text = cmd::output(&mut command)?;
+fn place(name: String, outcome: &Outcome, options: &Options) -> Result<Place> {
     if options.raw {
-        eprint!("{text}");
+        eprint!("{}", outcome.text);
+    }
+    if outcome.status != 0 {
+        bail!("{name}: exit status {}", outcome.status);
     }
     Ok(Place {
         name,
-        lines: lines(&text)?,
-    })
-}
-
-fn in_guest(
-    series: &str,
-    init: &Path,
-    sockleak: &Path,
-    load: &Path,
-    options: &Options,
-) -> Result<Place> {
-    let qemu = Qemu::provide()?;
-    let kernel = kernel::provide(series)?;
-    let mut command = vec!["/bin/load".to_owned()];
-    command.extend(words("/bin/sockleak", options));
-    let content = Content {
-        init: init.to_owned(),
-        command,
-        env: ENV.into_iter().map(str::to_owned).collect(),
-        files: [(sockleak, "/bin/sockleak"), (load, "/bin/load")]
-            .map(|(host, guest)| (PathBuf::from(host), guest.to_owned()))
-            .into(),
-        complete: Vec::new(),
-        modules: Vec::new(),
-    };
-    let machine = Machine {
-        smp: 2,
-        mem: "2G".to_owned(),
-        icount: false,
-        append: String::new(),
-    };
-    note(format!("measuring on {}", kernel.release));
-    let mut text = Vec::new();
-    let outcome = guest::run(
-        &qemu,
-        &kernel,
-        &machine,
-        &content,
-        Duration::from_secs(options.timeout),
-        |kind, bytes| match kind {
-            Kind::Stdout => {
-                text.extend_from_slice(bytes);
-                if options.raw {
-                    eprint!("{}", String::from_utf8_lossy(bytes));
-                }
-            }
-            _ => eprint!("{}", String::from_utf8_lossy(bytes)),
-        },
-    )?;
-    if outcome.status != 0 || !outcome.problems.is_empty() {
-        bail!(
-            "{}: exit status {}; the kernel of the guest said:\n{}",
-            kernel.release,
-            outcome.status,
-            outcome.problems.join("\n---\n")
-        );
-    }
-    Ok(Place {
-        name: format!("guest (emulated), {}", kernel.release),
-        lines: lines(std::str::from_utf8(&text).context("the guest printed no text")?)?,
+        lines: lines(&outcome.text)?,
     })
 }
 

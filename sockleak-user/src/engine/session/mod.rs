@@ -54,7 +54,7 @@ pub struct Settings {
 /// Details of a process are looked up again after this time.
 const REFRESH: Duration = Duration::from_secs(2);
 /// Processes whose names are remembered.
-const NAMES: usize = 1 << 12;
+const NAMES: usize = 1 << 10;
 /// How long the final reports wait for the names of stacks.
 const NAMES_WITHIN: Duration = Duration::from_millis(800);
 

@@ -108,6 +108,11 @@ impl Agent {
         self.child.id()
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), signal).context("signalling the agent")
+    }
+
     /// The reports that have come since the last call.
     pub fn reports(&self) -> Vec<Value> {
         self.lines.try_iter().collect()

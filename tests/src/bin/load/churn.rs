@@ -90,7 +90,15 @@ pub fn live(number: u32) -> Result<()> {
     for _ in 0..LEAKS {
         traffic::once(&listener, taken)?;
     }
+    // Connections that nobody accepts: they end with the process.
+    let waiting = (0..LEAKS)
+        .map(|_| {
+            let socket = traffic::stream()?;
+            rustix::net::connect(&socket, &taken).context("connecting")?;
+            Ok(socket)
+        })
+        .collect::<Result<Vec<_>>>()?;
     thread::sleep(LIFE);
-    drop(leaked);
+    drop((leaked, waiting));
     Ok(())
 }
