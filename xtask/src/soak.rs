@@ -23,7 +23,7 @@ pub struct Options {
     #[arg(long, default_value_t = 10_000)]
     live: u32,
     /// More words for `sockleak watch`.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
     words: String,
 }
 

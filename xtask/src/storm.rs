@@ -18,7 +18,7 @@ pub struct Options {
     #[arg(long, default_value_t = 10_000_000)]
     sockets: u64,
     /// More words for `sockleak watch`.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
     words: String,
     /// Seconds within which they must have been made.
     #[arg(long, default_value_t = 3600)]

@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(long, default_value_t = 20)]
     seconds: u64,
     /// More words for `sockleak watch`.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
     words: String,
     /// Write the table to docs/agent.md.
     #[arg(long)]
