@@ -1,6 +1,11 @@
 //! Loads the object and attaches what the plan says.
 
-use std::{collections::BTreeMap, fs::File, io, os::fd::AsFd};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io,
+    os::fd::AsFd,
+};
 
 use anyhow::Context as _;
 use aya::{
@@ -81,7 +86,8 @@ pub struct Attached {
     ebpf: Ebpf,
     outcomes: Vec<Outcome>,
     iterator: Option<&'static str>,
-    active: Vec<&'static str>,
+    /// Programs that run, each once although some hang in two places: what the kernel skipped of one counts once.
+    active: BTreeSet<&'static str>,
     /// Of the kprobes among them, if this kernel counts there.
     links: Vec<ProbeLink>,
 }
@@ -258,7 +264,7 @@ impl Attached {
             ebpf,
             outcomes: Vec::new(),
             iterator: None,
-            active: Vec::new(),
+            active: BTreeSet::new(),
             links: Vec::new(),
         })
     }
