@@ -54,11 +54,21 @@ pub fn run(
 ) -> Vec<Row> {
     let rows = Mutex::new(BTreeMap::new());
     let next = AtomicUsize::new(0);
+    // What takes longest begins first, so that nothing long is left over for the end.
+    let mut order: Vec<usize> = (0..kernels.len()).rev().collect();
+    order.sort_by_key(|at| {
+        kernels
+            .get(*at)
+            .map(|kernel| options.is_brief(&kernel.series))
+    });
     thread::scope(|scope| {
         for _ in 0..AT_ONCE.min(kernels.len()) {
             scope.spawn(|| {
                 loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let turn = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(at) = order.get(turn).copied() else {
+                        return;
+                    };
                     let Some(kernel) = kernels.get(at) else {
                         return;
                     };
