@@ -1,11 +1,7 @@
 //! Loads the object and attaches what the plan says.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs::File,
-    io,
-    os::fd::AsFd,
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::{fs::File, io, os::fd::AsFd};
 
 use anyhow::Context as _;
 use aya::{
@@ -543,10 +539,10 @@ where
     program.try_into().map_err(explain)
 }
 
-/// The whole chain of causes; of a verifier log only the last lines, which hold the verdict.
 /// With which the lines begin that the verifier writes after its verdict.
 const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
 
+/// The whole chain of causes; of a verifier log only the last lines, which hold the verdict.
 fn explain(error: ProgramError) -> String {
     if let ProgramError::LoadError {
         io_error,
