@@ -37,6 +37,23 @@ pub struct Outcome {
     pub kernel_log: String,
 }
 
+impl Outcome {
+    /// Nothing was wrong with the guest's kernel.
+    ///
+    /// # Errors
+    /// With what it complained of.
+    pub fn sound(&self, kernel: &Kernel) -> Result<()> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        bail!(
+            "{}: the kernel of the guest complained:\n{}",
+            kernel.release,
+            self.problems.join("\n---\n")
+        )
+    }
+}
+
 /// A scratch directory of the cache that is removed at the end.
 struct Scratch(PathBuf);
 

@@ -1,6 +1,7 @@
 //! Runs the test program `load` (`tests/src/bin/load.rs`) beside sockleak, on this machine or in a guest.
 
 use std::{
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -51,32 +52,41 @@ impl Load {
         })
     }
 
-    /// On this machine, as root.
-    pub fn here(&self, words: &[String]) -> Result<Outcome> {
+    /// On this machine, as root. `sink` gets what it prints as it comes.
+    pub fn here(&self, words: &[String], mut sink: impl FnMut(&[u8])) -> Result<Outcome> {
         let release = cmd::output(Command::new("uname").arg("-r"))?;
         let program = self.sockleak.to_str();
         let program = program.context("a path that is not UTF-8")?;
-        let output = Command::new(&self.load)
+        let mut child = Command::new(&self.load)
             .args(words)
             .arg(format!("program={program}"))
             .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
+            .stdout(Stdio::piped())
+            .spawn()
             .context("could not start the load")?;
+        let output = child.stdout.take().context("a load without output")?;
+        let mut text = Vec::new();
+        for line in BufReader::new(output).split(b'\n') {
+            let begin = text.len();
+            text.extend(line.context("reading what the load prints")?);
+            text.push(b'\n');
+            sink(text.get(begin..).unwrap_or_default());
+        }
+        let status = child.wait().context("waiting for the load")?;
         Ok(Outcome {
             release: release.trim().to_owned(),
-            text: String::from_utf8(output.stdout).context("the load printed no text")?,
-            status: output.status.code().unwrap_or(-1),
+            text: String::from_utf8(text).context("the load printed no text")?,
+            status: status.code().unwrap_or(-1),
         })
     }
 
-    /// In a guest of this kernel series.
+    /// In a guest of this kernel series, as [`Self::here`].
     pub fn in_guest(
         &self,
         series: &str,
         words: &[String],
         timeout: Duration,
-        raw: bool,
+        mut sink: impl FnMut(&[u8]),
     ) -> Result<Outcome> {
         let qemu = Qemu::provide()?;
         let kernel = kernel::provide(series)?;
@@ -110,20 +120,12 @@ impl Load {
             |kind, bytes| match kind {
                 Kind::Stdout => {
                     text.extend_from_slice(bytes);
-                    if raw {
-                        eprint!("{}", String::from_utf8_lossy(bytes));
-                    }
+                    sink(bytes);
                 }
                 _ => eprint!("{}", String::from_utf8_lossy(bytes)),
             },
         )?;
-        if !outcome.problems.is_empty() {
-            bail!(
-                "{}: the kernel of the guest complained:\n{}",
-                kernel.release,
-                outcome.problems.join("\n---\n")
-            );
-        }
+        outcome.sound(&kernel)?;
         Ok(Outcome {
             release: kernel.release,
             text: String::from_utf8(text).context("the guest printed no text")?,

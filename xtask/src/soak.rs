@@ -49,18 +49,18 @@ pub fn verdicts(
     words: &[String],
     seconds: u64,
 ) -> Result<ExitCode> {
+    let print = |bytes: &[u8]| print!("{}", String::from_utf8_lossy(bytes));
     let mut outcomes = Vec::new();
     if kernels.is_empty() {
-        outcomes.push(load.here(words)?);
+        outcomes.push(load.here(words, print)?);
     }
     for series in kernels {
         // To boot, and to end what it has begun.
         let timeout = Duration::from_secs(seconds * 2 + 300);
-        outcomes.push(load.in_guest(series, words, timeout, false)?);
+        outcomes.push(load.in_guest(series, words, timeout, print)?);
     }
     let mut all = ExitCode::SUCCESS;
     for outcome in outcomes {
-        print!("{}", outcome.text);
         note(format!("{}: status {}", outcome.release, outcome.status));
         if outcome.status != 0 {
             all = ExitCode::FAILURE;

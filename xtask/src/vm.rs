@@ -146,12 +146,7 @@ pub fn run(root: &Path, options: &Options) -> Result<ExitCode> {
         outcome.boot.as_secs_f64(),
         outcome.total.as_secs_f64()
     ));
-    if !outcome.problems.is_empty() {
-        bail!(
-            "the kernel of the guest complained:\n{}",
-            outcome.problems.join("\n---\n")
-        );
-    }
+    outcome.sound(&kernel)?;
     Ok(ExitCode::from(u8::try_from(outcome.status).unwrap_or(1)))
 }
 

@@ -1,7 +1,6 @@
 //! Loads the object and attaches what the plan says.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::{fs::File, io, os::fd::AsFd};
+use std::{collections::BTreeMap, fs::File, io, os::fd::AsFd};
 
 use anyhow::Context as _;
 use aya::{
@@ -19,6 +18,7 @@ use sockleak_ebpf::{
 use thiserror::Error;
 
 use super::{
+    active::Active,
     catalog::{Attachment, Hook, Target, Variant},
     coverage::{self, Outcome},
     facts::TABLE_PERTURB,
@@ -82,8 +82,7 @@ pub struct Attached {
     ebpf: Ebpf,
     outcomes: Vec<Outcome>,
     iterator: Option<&'static str>,
-    /// Programs that run, each once although some hang in two places: what the kernel skipped of one counts once.
-    active: BTreeSet<&'static str>,
+    active: Active,
     /// Of the kprobes among them, if this kernel counts there.
     links: Vec<ProbeLink>,
 }
@@ -260,7 +259,7 @@ impl Attached {
             ebpf,
             outcomes: Vec::new(),
             iterator: None,
-            active: BTreeSet::new(),
+            active: Active::default(),
             links: Vec::new(),
         })
     }
@@ -317,7 +316,7 @@ impl Attached {
         {
             self.iterator = done.first().copied();
         }
-        self.active.extend(done);
+        self.active.add(done);
         Ok(())
     }
 
@@ -329,7 +328,7 @@ impl Attached {
         loaded: &[&str],
     ) -> Result<(), String> {
         let name = attachment.program;
-        if self.active.contains(&name) {
+        if self.active.contains(name) {
             // Another hook has it attached.
             return Ok(());
         }
@@ -476,7 +475,7 @@ impl Attached {
 
     /// Whether [`Self::orphan_walk`] is there.
     pub fn sees_orphans(&self) -> bool {
-        self.active.contains(&programs::ITER_TCP)
+        self.active.contains(programs::ITER_TCP)
     }
 
     /// A walk over the connections of one network namespace, that of the thread which makes a file of
@@ -527,7 +526,7 @@ impl Attached {
             if let Some(missed) = misses::missed(&self.links, runs.id) {
                 runs.misses = Some(runs.misses.unwrap_or(0) + missed);
             }
-            Some((*name, runs))
+            Some((name, runs))
         })
     }
 }

@@ -4,6 +4,7 @@
 //! [`crate::kernel::Facts`], [`loader`] loads and attaches, and [`coverage`] says what came of
 //! it.
 
+mod active;
 pub mod catalog;
 pub mod coverage;
 pub mod facts;

@@ -8,7 +8,7 @@ use crate::model::{ProcessCounters, ProcessId, ProcessInfo};
 
 /// A process that holds nothing and was missing in more samples than this may be forgotten.
 const GONE_AFTER: u64 = 2;
-/// Processes that are over and still remembered, those that had most sockets: some 1.5 KB each.
+/// Processes that are over and still remembered, those that had most sockets.
 const ENDED: usize = 1024;
 
 /// Sockets that came to a process and left it.

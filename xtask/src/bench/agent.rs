@@ -66,18 +66,23 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     let load = Load::build(root)?;
     let sizes = sizes(root, &load.sockleak)?;
     let words = words(options);
+    let raw = |bytes: &[u8]| {
+        if options.raw {
+            eprint!("{}", String::from_utf8_lossy(bytes));
+        }
+    };
     let mut places = Vec::new();
     if options.kernels.is_empty() {
         note("measuring on this machine");
-        let outcome = load.here(&words)?;
+        let outcome = load.here(&words, raw)?;
         let name = format!("this machine, {}", outcome.release);
-        places.push(place(name, &outcome, options)?);
+        places.push(place(name, &outcome)?);
     }
     for series in &options.kernels {
         let timeout = Duration::from_secs(options.timeout);
-        let outcome = load.in_guest(series, &words, timeout, false)?;
+        let outcome = load.in_guest(series, &words, timeout, raw)?;
         let name = format!("guest (emulated), {}", outcome.release);
-        places.push(place(name, &outcome, options)?);
+        places.push(place(name, &outcome)?);
     }
     let document = agent_table::document(&places, &sizes, &command_line(options));
     print!("{document}");
@@ -135,10 +140,7 @@ fn words(options: &Options) -> Vec<String> {
     ]
 }
 
-fn place(name: String, outcome: &Outcome, options: &Options) -> Result<Place> {
-    if options.raw {
-        eprint!("{}", outcome.text);
-    }
+fn place(name: String, outcome: &Outcome) -> Result<Place> {
     if outcome.status != 0 {
         bail!("{name}: exit status {}", outcome.status);
     }

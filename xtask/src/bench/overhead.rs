@@ -223,12 +223,7 @@ fn measure(qemu: &Qemu, kernel: &Kernel, programs: &Programs, options: &Options)
     if outcome.status != 0 {
         bail!("{}: exit status {}", kernel.release, outcome.status);
     }
-    if !outcome.problems.is_empty() {
-        bail!(
-            "the kernel of the guest complained:\n{}",
-            outcome.problems.join("\n---\n")
-        );
-    }
+    outcome.sound(kernel)?;
     note(format!(
         "{}: measured in {:.0} s",
         kernel.release,

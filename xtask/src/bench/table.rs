@@ -19,7 +19,9 @@ pub fn document(kernels: &[OfKernel], command: &str) -> String {
          machine or its load, and are blind to caches. First what a round takes with nothing attached, then \
          what is added to it: *empty* by the same hooks with programs that only return, *watch* by `sockleak \
          watch`, *stacks* by `sockleak watch --stacks always`, which is what a suspect pays, *events* by `sockleak watch --events`: in the kernel + in the agent, which reads and prints \
-         every event. Each figure is the median of 1,001 rounds after 1,000 that do not count (with *events* \
+         every event. Where bpftrace and tools of libbpf-tools follow, they are Debian's, in the same guest, with the \
+         same two parts; the scripts, `xtask/src/bench/peers/*.bt`, count creations, accepts and destructions, and \
+         time ages, bind() and connect(). Each figure is the median of 1,001 rounds after 1,000 that do not count (with *events* \
          the mean, since not every round meets the agent).\n\n\
          The agent shares the guest's one processor. It runs with `-i 60`, so that no report falls into \
          the rounds; its own work is read from /proc/PID/task/*/schedstat and told apart, and *report* is \

@@ -154,12 +154,7 @@ fn guest(
         format!("{log}\n--- kernel log ---\n{}", outcome.kernel_log),
     )?;
     row.seconds = (outcome.boot.as_secs_f64(), outcome.total.as_secs_f64());
-    if !outcome.problems.is_empty() {
-        bail!(
-            "the kernel of the guest complained:\n{}",
-            outcome.problems.join("\n---\n")
-        );
-    }
+    outcome.sound(kernel)?;
     let Some(end) = end else {
         bail!(
             "vmtest ended with status {} before its last line",
