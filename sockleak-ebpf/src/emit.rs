@@ -17,10 +17,16 @@ use crate::{
 #[unsafe(no_mangle)]
 pub static EMIT_EVENTS: Global<u32> = Global::new(0);
 
+/// Whether events are written; a constant to the verifier.
+#[inline(always)]
+pub fn wanted() -> bool {
+    EMIT_EVENTS.load() == 1
+}
+
 /// Writes an event about `sk`, whose creation was at `birth_ns` (0 = unknown).
 #[inline(always)]
 pub fn event<R: Reader>(kind: EventKind, sk: &Sock<R>, birth_ns: u64) {
-    if EMIT_EVENTS.load() == 1 {
+    if wanted() {
         event_of(kind, sk, birth_ns);
     }
 }
@@ -33,9 +39,9 @@ fn event_of<R: Reader>(kind: EventKind, sk: &Sock<R>, birth_ns: u64) {
 
 /// Writes an event about a search.
 #[inline(always)]
-pub fn search<R: Reader>(kind: EventKind, sk: &Sock<R>, outcome: &Outcome) {
-    if EMIT_EVENTS.load() == 1 {
-        search_of(kind, sk, outcome);
+pub fn search<R: Reader>(kind: EventKind, sk: &Sock<R>, outcome: Outcome) {
+    if wanted() {
+        search_of(kind, sk, &outcome);
     }
 }
 
@@ -107,7 +113,7 @@ pub struct Socket {
 /// Writes an event about a socket of which only `socket` is known.
 #[inline(always)]
 pub fn write(kind: EventKind, socket: Socket) {
-    if EMIT_EVENTS.load() == 1 {
+    if wanted() {
         reserve_and_fill(kind, &socket);
     }
 }

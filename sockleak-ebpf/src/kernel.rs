@@ -8,7 +8,7 @@ use aya_ebpf::{
     Global,
     helpers::{
         bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs,
-        generated::{bpf_probe_read_kernel, bpf_probe_read_user},
+        generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_skc_to_tcp_sock},
     },
 };
 use sockleak_ebpf::{
@@ -41,6 +41,12 @@ pub trait Reader {
     /// # Safety
     /// `from` is what the implementation asks for.
     unsafe fn read<T: Copy + Default>(from: *const u8) -> T;
+
+    /// Reads a `T` at this offset of the `struct tcp_sock` that the TCP socket `sk` is; zero when it is none.
+    ///
+    /// # Safety
+    /// As [`Self::read`], for `sk`; the offset is that of a member with this size.
+    unsafe fn read_beyond<T: Copy + Default>(sk: *const u8, offset: usize) -> T;
 }
 
 /// Plain loads through pointers that the verifier knows the type of (trampolines, tp_btf,
@@ -52,6 +58,18 @@ impl Reader for Direct {
     unsafe fn read<T: Copy + Default>(from: *const u8) -> T {
         // SAFETY: the verifier has checked the pointer against the kernel's BTF.
         unsafe { core::ptr::read_volatile(from.cast::<T>()) }
+    }
+
+    #[inline(always)]
+    unsafe fn read_beyond<T: Copy + Default>(sk: *const u8, offset: usize) -> T {
+        // SAFETY: the helper (5.9) asks for a socket of any kind; what it returns has the greater type.
+        unsafe {
+            let tcp = bpf_skc_to_tcp_sock(sk.cast_mut().cast());
+            if tcp.is_null() {
+                return T::default();
+            }
+            Self::read(tcp.cast_const().cast::<u8>().add(offset))
+        }
     }
 }
 
@@ -69,6 +87,12 @@ impl Reader for Probe {
             bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, from.cast());
         }
         value
+    }
+
+    #[inline(always)]
+    unsafe fn read_beyond<T: Copy + Default>(sk: *const u8, offset: usize) -> T {
+        // SAFETY: passed on to the caller.
+        unsafe { Self::read(sk.add(offset)) }
     }
 }
 
@@ -187,12 +211,19 @@ impl<R: Reader> Sock<R> {
         (byte >> (bit & 7)) & 1 == 1
     }
 
+    /// Its network namespace.
+    #[inline(always)]
+    pub fn net(&self) -> Net<R> {
+        Net {
+            ptr: self.member::<Ptr>(&SK_NET).0,
+            reader: PhantomData,
+        }
+    }
+
     /// Inode number of its network namespace.
     #[inline(always)]
     pub fn netns(&self) -> u32 {
-        let net: *const u8 = self.member::<Ptr>(&SK_NET).0;
-        // SAFETY: `struct net *`, referenced by the socket.
-        unsafe { member::<R, u32>(net, &NET_INUM) }
+        self.net().inum()
     }
 
     /// A member of `struct inet_sock` or what else contains `struct sock` at its start. The
@@ -258,19 +289,20 @@ impl<R: Reader> Sock<R> {
     /// IP_LOCAL_PORT_RANGE is set (`inet_sk_get_local_port_range`); 0 when unknown.
     #[inline(always)]
     pub fn port_range(&self) -> (u32, bool) {
-        let net = self.member::<Ptr>(&SK_NET).0;
-        // SAFETY: `struct net *`, referenced by the socket.
-        let range = unsafe {
-            if NET_PORT_RANGE.load() != ABSENT {
-                member::<R, u32>(net, &NET_PORT_RANGE)
-            } else if NET_PORT_RANGE_PAIR.load() != ABSENT {
-                let pair = member::<R, u64>(net, &NET_PORT_RANGE_PAIR);
-                (pair as u32 & 0xffff) | ((pair >> 32) as u32) << 16
-            } else {
-                0
-            }
+        self.port_range_in(&self.net())
+    }
+
+    /// As [`Self::port_range`]; `net` is its network namespace.
+    #[inline(always)]
+    pub fn port_range_in(&self, net: &Net<R>) -> (u32, bool) {
+        let range = net.port_range();
+        let own: u32 = if INET_PORT_RANGE.load() == ABSENT {
+            0
+        } else {
+            // SAFETY: `self.ptr` is a `struct sock *`, and this a member of `struct inet_sock`, with which
+            // `struct tcp_sock` begins.
+            unsafe { R::read_beyond(self.ptr, INET_PORT_RANGE.load() as usize) }
         };
-        let own: u32 = self.beyond(&INET_PORT_RANGE).unwrap_or(0);
         if own == 0 || range == 0 {
             return (range, false);
         }
@@ -284,17 +316,6 @@ impl<R: Reader> Sock<R> {
             high = own_high;
         }
         (low | high << 16, true)
-    }
-
-    /// `ip_local_port_step_width` of its namespace (7.1+), 0 elsewhere.
-    #[inline(always)]
-    pub fn step_width(&self) -> u32 {
-        if NET_STEP_WIDTH.load() == ABSENT {
-            return 0;
-        }
-        let net = self.member::<Ptr>(&SK_NET).0;
-        // SAFETY: `struct net *`, referenced by the socket.
-        unsafe { member::<R, u32>(net, &NET_STEP_WIDTH) }
     }
 
     /// Whether connect() passes over the socket's port because its bucket belongs to bind()
@@ -316,7 +337,13 @@ impl<R: Reader> Sock<R> {
     /// Peer address, 4 or 16 bytes in network order.
     #[inline(always)]
     pub fn peer(&self) -> [u64; 2] {
-        if self.family() == AF_INET {
+        self.peer_of(self.family())
+    }
+
+    /// As [`Self::peer`], of a socket whose [`Self::family`] this is.
+    #[inline(always)]
+    pub fn peer_of(&self, family: u16) -> [u64; 2] {
+        if family == AF_INET {
             [u64::from(self.member::<u32>(&SK_DADDR)), 0]
         } else {
             // SAFETY: a member of `struct sock`, 16 bytes.
@@ -341,6 +368,48 @@ impl<R: Reader> Sock<R> {
                 )
             }
         }
+    }
+}
+
+/// A `struct net *`, referenced by a socket.
+pub struct Net<R> {
+    ptr: *const u8,
+    reader: PhantomData<R>,
+}
+
+impl<R: Reader> Net<R> {
+    #[inline(always)]
+    fn member<T: Copy + Default>(&self, field: &Global<u32>) -> T {
+        // SAFETY: `self.ptr` is a `struct net *` and the field is one of its members.
+        unsafe { member::<R, T>(self.ptr, field) }
+    }
+
+    /// `ns.inum`: inode number
+    #[inline(always)]
+    pub fn inum(&self) -> u32 {
+        self.member(&NET_INUM)
+    }
+
+    /// `ip_local_port_range`, `low | high << 16`; 0 unknown.
+    #[inline(always)]
+    pub fn port_range(&self) -> u32 {
+        if NET_PORT_RANGE.load() != ABSENT {
+            self.member(&NET_PORT_RANGE)
+        } else if NET_PORT_RANGE_PAIR.load() != ABSENT {
+            let pair: u64 = self.member(&NET_PORT_RANGE_PAIR);
+            (pair as u32 & 0xffff) | ((pair >> 32) as u32) << 16
+        } else {
+            0
+        }
+    }
+
+    /// `ip_local_port_step_width` (7.1+), 0 elsewhere.
+    #[inline(always)]
+    pub fn step_width(&self) -> u32 {
+        if NET_STEP_WIDTH.load() == ABSENT {
+            return 0;
+        }
+        self.member(&NET_STEP_WIDTH)
     }
 }
 

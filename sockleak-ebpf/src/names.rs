@@ -183,6 +183,10 @@ pub mod programs {
     pub const TP_NO_PORT: &str = "tp_no_port";
     /// Tracepoint event `sock:inet_sock_set_state`: the same, with preemption off on all kernels.
     pub const EVENT_NO_PORT: &str = "event_no_port";
+    /// fentry on `tcp_done_with_error`.
+    pub const FENTRY_DONE_WITH_ERROR: &str = "fentry_done_with_error";
+    /// kprobe on `tcp_done_with_error`.
+    pub const KPROBE_DONE_WITH_ERROR: &str = "kprobe_done_with_error";
     /// fentry on `tcp_done`.
     pub const FENTRY_DONE: &str = "fentry_done";
     /// kprobe on `tcp_done`.

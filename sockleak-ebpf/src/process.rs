@@ -18,25 +18,23 @@ pub fn current_key() -> ProcessKey {
     }
 }
 
-/// How far the current thread has run.
-pub struct Run {
-    /// CPU time, ns, as of the last tick or switch.
-    pub ran_ns: u64,
-    /// How often it was switched out, the lowest bits.
-    pub switches: u16,
+/// How long the current thread has run, ns, as of the last tick or switch.
+#[inline(always)]
+pub fn current_ran_ns() -> u64 {
+    match current_task() {
+        CurrentTask::Typed(task) => task.sum_exec_runtime(),
+        CurrentTask::Plain(task) => task.sum_exec_runtime(),
+    }
 }
 
-/// How far the current thread has run.
+/// How often the current thread was switched out, the lowest bits.
 #[inline(always)]
-pub fn current_run() -> Run {
-    let (ran_ns, switches) = match current_task() {
-        CurrentTask::Typed(task) => (task.sum_exec_runtime(), task.switches()),
-        CurrentTask::Plain(task) => (task.sum_exec_runtime(), task.switches()),
+pub fn current_switches() -> u16 {
+    let switches = match current_task() {
+        CurrentTask::Typed(task) => task.switches(),
+        CurrentTask::Plain(task) => task.switches(),
     };
-    Run {
-        ran_ns,
-        switches: switches as u16,
-    }
+    switches as u16
 }
 
 /// Identity of the process whose thread group leader is `leader`.

@@ -78,37 +78,42 @@ const PER_OCTAVE_LOG2: u32 = 2;
 /// the last everything from 2^32 ns (4.3 s) on.
 #[inline(always)]
 pub const fn latency_bucket(ns: u64) -> usize {
-    let mut octave = 0;
-    let mut rest = ns;
-    // Not leading_zeros: BPF has no such instruction and the generic code is longer.
-    if rest >> 32 != 0 {
+    if ns >> 32 != 0 {
         return LATENCY_BUCKETS - 1;
     }
-    if rest >> 16 != 0 {
-        rest >>= 16;
-        octave += 16;
-    }
-    if rest >> 8 != 0 {
-        rest >>= 8;
-        octave += 8;
-    }
-    if rest >> 4 != 0 {
-        rest >>= 4;
-        octave += 4;
-    }
-    if rest >> 2 != 0 {
-        rest >>= 2;
-        octave += 2;
-    }
-    if rest >> 1 != 0 {
-        octave += 1;
-    }
+    let octave = log2(ns as u32);
     if octave < FIRST_OCTAVE {
         return 0;
     }
     let part = (ns >> (octave - PER_OCTAVE_LOG2)) & 3;
     (((octave - FIRST_OCTAVE) as usize) << PER_OCTAVE_LOG2) + part as usize
 }
+
+/// Place of the highest bit that is set. Not `ilog2`: BPF has no instruction for it and the generic code is
+/// three times as long as this multiplication by a de Bruijn sequence (Leiserson, Prokop and Randall 1998), which
+/// brings a number of its own for each of 1, 3, 7, 15 and so on into the highest five bits.
+#[inline(always)]
+const fn log2(value: u32) -> u32 {
+    let mut below = value;
+    below |= below >> 1;
+    below |= below >> 2;
+    below |= below >> 4;
+    below |= below >> 8;
+    below |= below >> 16;
+    LOG2[(below.wrapping_mul(DE_BRUIJN) >> 27) as usize] as u32
+}
+
+const DE_BRUIJN: u32 = 0x07c4_acdd;
+static LOG2: [u8; 32] = {
+    let mut table = [0; 32];
+    let mut bit = 0;
+    while bit < 32 {
+        let below = u32::MAX >> (31 - bit);
+        table[(below.wrapping_mul(DE_BRUIJN) >> 27) as usize] = bit as u8;
+        bit += 1;
+    }
+    table
+};
 
 /// Smallest latency of a bucket, ns; the first starts at 0.
 pub const fn latency_bucket_start(bucket: usize) -> u64 {
@@ -229,6 +234,11 @@ const _: () = {
     assert!(size_of::<FailureKey>() == 64);
     assert!(size_of::<FailureStats>() == 56);
     assert!(latency_bucket(255) == 0 && latency_bucket(256) == 0 && latency_bucket(320) == 1);
+    let mut bit = 1;
+    while bit < 32 {
+        assert!(log2(1 << bit) == bit && log2((1 << bit) - 1) == bit - 1);
+        bit += 1;
+    }
     assert!(latency_bucket(u64::MAX) == LATENCY_BUCKETS - 1);
     assert!(latency_bucket_start(latency_bucket(1 << 20)) == 1 << 20);
 };

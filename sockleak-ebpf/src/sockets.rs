@@ -69,14 +69,19 @@ fn way(bucket: *mut SocketBucket, sk: u64) -> Option<usize> {
     None
 }
 
-/// The entry in a place that is used: see [`SocketBucket::ways`].
+/// The same number, of a place that is used: see [`SocketBucket::ways`].
+#[inline(always)]
+fn unknown(bucket: *mut SocketBucket, way: usize) -> usize {
+    // SAFETY: a live element of the map, and a number below WAYS.
+    unsafe { (&raw const (*bucket).ways[way]).read_volatile() as usize & (WAYS - 1) }
+}
+
+/// The entry in a place that is used.
 #[inline(always)]
 fn entry_at(bucket: *mut SocketBucket, way: usize) -> *mut SocketEntry {
+    let way = unknown(bucket, way);
     // SAFETY: a live element of the map, and a number below WAYS.
-    unsafe {
-        let way = (&raw const (*bucket).ways[way]).read_volatile() as usize & (WAYS - 1);
-        (&raw mut (*bucket).entries).cast::<SocketEntry>().add(way)
-    }
+    unsafe { (&raw mut (*bucket).entries).cast::<SocketEntry>().add(way) }
 }
 
 #[inline(always)]
@@ -128,13 +133,26 @@ pub fn find(sk: u64) -> Option<*mut SocketEntry> {
     if entry.is_null() { None } else { Some(entry) }
 }
 
+/// As [`find`], where every connection passes: a call costs as much as what it does.
+#[inline(always)]
+pub fn find_at_once(sk: u64) -> Option<*mut SocketEntry> {
+    let hash = socket_hash(low(sk));
+    let entry = in_first(bucket(hash)?, sk, hash);
+    if entry.is_null() { None } else { Some(entry) }
+}
+
 /// A function of its own, as all below: the object has them once. Null when there is none.
 #[inline(never)]
 fn lookup(sk: u64) -> *mut SocketEntry {
     let hash = socket_hash(low(sk));
-    let Some(first) = bucket(hash) else {
-        return core::ptr::null_mut();
-    };
+    match bucket(hash) {
+        Some(first) => in_first(first, sk, hash),
+        None => core::ptr::null_mut(),
+    }
+}
+
+#[inline(always)]
+fn in_first(first: *mut SocketBucket, sk: u64, hash: u64) -> *mut SocketEntry {
     if let Some(way) = way(first, sk) {
         return entry_at(first, way);
     }
@@ -171,28 +189,35 @@ pub fn insert(sk: u64, entry: &SocketEntry) -> Inserted {
 
 #[inline(never)]
 fn place(sk: u64, entry: &SocketEntry) -> u32 {
-    if let Some(old) = find(sk) {
-        // SAFETY: a live entry.
-        unsafe {
-            // A connection that died while it waited to be accepted.
-            let waited = (*old).flags & SOCKET_ADOPTED != 0 && entry.flags & SOCKET_ACCEPTED != 0;
-            let ending = (*old).ending;
-            copy(entry, old);
-            if waited {
-                (*old).ending = ending;
-                return Inserted::New as u32;
-            }
-        }
-        return Inserted::Replaced as u32;
-    }
     let hash = socket_hash(low(sk));
     let Some(first) = bucket(hash) else {
         return Inserted::Failed as u32;
     };
+    let old = in_first(first, sk, hash);
+    if !old.is_null() {
+        return replace(old, entry);
+    }
     if claim(first, sk, entry) {
         return Inserted::New as u32;
     }
     place_elsewhere(sk, hash, entry)
+}
+
+/// Puts an entry in the place of `old`, which has the same address.
+#[inline(never)]
+fn replace(old: *mut SocketEntry, entry: &SocketEntry) -> u32 {
+    // SAFETY: a live entry.
+    unsafe {
+        // A connection that died while it waited to be accepted.
+        let waited = (*old).flags & SOCKET_ADOPTED != 0 && entry.flags & SOCKET_ACCEPTED != 0;
+        let ending = (*old).ending;
+        copy(entry, old);
+        if waited {
+            (*old).ending = ending;
+            return Inserted::New as u32;
+        }
+    }
+    Inserted::Replaced as u32
 }
 
 #[inline(never)]
@@ -239,36 +264,62 @@ fn claim(bucket: *mut SocketBucket, sk: u64, entry: &SocketEntry) -> bool {
     false
 }
 
-/// Removes the entry of `sk`, which it returns.
-#[inline(always)]
-pub fn take(sk: u64) -> Option<SocketEntry> {
-    let mut entry = entry(0);
-    if remove(sk, &mut entry) == 0 {
-        None
-    } else {
-        Some(entry)
+/// What was known about a socket that is no more.
+pub struct Gone {
+    /// [`SocketEntry::birth_ns`]
+    pub birth_ns: u64,
+    /// [`SocketEntry::slot`]
+    pub slot: u32,
+    /// [`SocketEntry::mark`]
+    pub mark: u32,
+    /// [`SocketEntry::flags`]
+    pub flags: u32,
+}
+
+impl Gone {
+    /// Nothing.
+    #[inline(always)]
+    pub fn unknown() -> Self {
+        let zero = opaque_zero();
+        Self {
+            birth_ns: zero,
+            slot: NO_SLOT,
+            mark: zero as u32,
+            flags: zero as u32,
+        }
     }
+
+    /// # Safety
+    /// `entry` is a live entry.
+    #[inline(always)]
+    unsafe fn take(&mut self, entry: *const SocketEntry) {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            self.birth_ns = (*entry).birth_ns;
+            self.slot = (*entry).slot;
+            self.mark = (*entry).mark;
+            self.flags = (*entry).flags;
+        }
+    }
+}
+
+/// Removes the entry of `sk`, if there is one; then `into` has what it said.
+#[inline(always)]
+pub fn take(sk: u64, into: &mut Gone) -> bool {
+    let hash = socket_hash(low(sk));
+    let Some(first) = bucket(hash) else {
+        return false;
+    };
+    if let Some(way) = way(first, sk) {
+        clear(first, way, into);
+        return true;
+    }
+    has_spilled(first) && remove_second(sk, hash, into) == 1
 }
 
 /// 1 when there was one.
 #[inline(never)]
-fn remove(sk: u64, into: &mut SocketEntry) -> u32 {
-    let hash = socket_hash(low(sk));
-    let Some(first) = bucket(hash) else {
-        return 0;
-    };
-    if let Some(way) = way(first, sk) {
-        clear(first, way, into);
-        return 1;
-    }
-    if !has_spilled(first) {
-        return 0;
-    }
-    remove_second(sk, hash, into)
-}
-
-#[inline(never)]
-fn remove_second(sk: u64, hash: u64, into: &mut SocketEntry) -> u32 {
+fn remove_second(sk: u64, hash: u64, into: &mut Gone) -> u32 {
     let Some(second) = bucket(second_hash(hash)) else {
         return 0;
     };
@@ -280,18 +331,26 @@ fn remove_second(sk: u64, hash: u64, into: &mut SocketEntry) -> u32 {
         return 0;
     };
     // SAFETY: a live value of the map.
-    unsafe { copy(entry, into) }
+    unsafe { into.take(entry) }
     let _ = OVERFLOW.remove(sk);
     1
 }
 
 #[inline(always)]
-fn clear(bucket: *mut SocketBucket, way: usize, into: &mut SocketEntry) {
+fn clear(bucket: *mut SocketBucket, way: usize, into: &mut Gone) {
+    let way = unknown(bucket, way);
     // SAFETY: a live element of the map, `way` is less than WAYS; the key goes before the claim, after which the
     // place may be somebody else's.
     unsafe {
-        copy(&raw const (*bucket).entries[way], into);
-        (&raw mut (*bucket).keys[way]).write_volatile(0);
-        add32(&raw mut (*bucket).claims[way], u32::MAX);
+        into.take(
+            (&raw const (*bucket).entries)
+                .cast::<SocketEntry>()
+                .add(way),
+        );
+        (&raw mut (*bucket).keys)
+            .cast::<u64>()
+            .add(way)
+            .write_volatile(0);
+        add32((&raw mut (*bucket).claims).cast::<u32>().add(way), u32::MAX);
     }
 }

@@ -40,7 +40,7 @@ fn fexit_child(ctx: FExitContext) -> i32 {
 
 #[fentry]
 fn fentry_accept(ctx: FEntryContext) -> i32 {
-    hooks::accept::handed_over(&sock(&ctx, 2));
+    hooks::accept::accepted(&sock(&ctx, 2));
     0
 }
 
@@ -57,9 +57,16 @@ fn fentry_destroy(ctx: FEntryContext) -> i32 {
 }
 
 #[fentry]
+fn fentry_done_with_error(ctx: FEntryContext) -> i32 {
+    let sk = sock(&ctx, 0);
+    hooks::ending::done(&sk, sk.state(), ctx.arg::<i32>(1) as u32);
+    0
+}
+
+#[fentry]
 fn fentry_done(ctx: FEntryContext) -> i32 {
     let sk = sock(&ctx, 0);
-    hooks::ending::done(&sk, sk.state());
+    hooks::ending::done(&sk, sk.state(), sk.err());
     0
 }
 

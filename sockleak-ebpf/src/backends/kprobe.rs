@@ -38,7 +38,7 @@ fn kretprobe_child(ctx: RetProbeContext) -> u32 {
 #[kprobe]
 fn kprobe_accept(ctx: ProbeContext) -> u32 {
     if let Some(sk) = sock(&ctx, 2) {
-        hooks::accept::handed_over(&sk);
+        hooks::accept::accepted(&sk);
     }
     0
 }
@@ -60,9 +60,17 @@ fn kprobe_destroy(ctx: ProbeContext) -> u32 {
 }
 
 #[kprobe]
+fn kprobe_done_with_error(ctx: ProbeContext) -> u32 {
+    if let (Some(sk), Some(errno)) = (sock(&ctx, 0), ctx.arg::<i32>(1)) {
+        hooks::ending::done(&sk, sk.state(), errno as u32);
+    }
+    0
+}
+
+#[kprobe]
 fn kprobe_done(ctx: ProbeContext) -> u32 {
     if let Some(sk) = sock(&ctx, 0) {
-        hooks::ending::done(&sk, sk.state());
+        hooks::ending::done(&sk, sk.state(), sk.err());
     }
     0
 }

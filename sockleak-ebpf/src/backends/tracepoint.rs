@@ -104,7 +104,7 @@ fn tp_search(ctx: BtfTracePointContext) -> i32 {
             super::syscalls::connecting(sk.addr());
         }
         (TCP_SYN_SENT, TCP_ESTABLISHED) => hooks::connect::established(&sk),
-        (before, TCP_CLOSE) => hooks::ending::done(&sk, before as u8),
+        (before, TCP_CLOSE) => hooks::ending::done(&sk, before as u8, sk.err()),
         _ => {}
     }
     0

@@ -11,7 +11,7 @@
 //!   CONFIG_SECURITY_NETWORK): the same moment, through `sock_graft`; also called for other
 //!   families, hence the filter.
 
-use sockleak_ebpf::{EventKind, SOCKET_ACCEPTED, SOCKET_TRIED};
+use sockleak_ebpf::{EventKind, IPPROTO_TCP, SOCKET_ACCEPTED, SOCKET_TRIED};
 
 use super::{alloc, search};
 
@@ -28,12 +28,26 @@ pub fn child() {
     count!(children);
 }
 
-/// The child `sk` is handed to the current process.
+/// As [`handed_over`], of a socket that accept() is known to give: of the protocols that have accept(), only
+/// TCP has this number.
+#[inline(always)]
+pub fn accepted<R: Reader>(sk: &Sock<R>) {
+    if sk.protocol() == IPPROTO_TCP {
+        took(sk);
+    }
+}
+
+/// The socket `sk` of any family gets a `struct socket`: a child of a listener, if it is a TCP socket.
 #[inline(always)]
 pub fn handed_over<R: Reader>(sk: &Sock<R>) {
-    if !sk.is_tcp() {
-        return;
+    if sk.is_tcp() {
+        took(sk);
     }
+}
+
+/// The child `sk` is handed to the current process.
+#[inline(always)]
+fn took<R: Reader>(sk: &Sock<R>) {
     count!(accepted);
     let key = process::current_key();
     // It has been connected: that it did not try to is no news.

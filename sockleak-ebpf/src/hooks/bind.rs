@@ -21,9 +21,7 @@ const TCP_LISTEN: u8 = 10;
 /// At entry of `inet_csk_get_port`.
 #[inline(always)]
 pub fn begin<R: Reader>(sk: &Sock<R>) {
-    if sk.is_tcp() {
-        let _ = search::begin(sk.addr(), SEARCH_OPEN, 0, 0);
-    }
+    let _ = search::begin(sk, SEARCH_OPEN, 0, 0);
 }
 
 /// At exit of `inet_csk_get_port`, which returned `result`.
@@ -68,7 +66,7 @@ pub fn end<R: Reader>(sk: &Sock<R>, snum: u16, result: i32) {
         range,
         dst_port_be: 0,
     };
-    let _ = search::account(sk, &outcome, search::now());
+    let _ = search::account(sk, &sk.net(), &outcome, search::now());
     if failed && matches!(op, Op::Listen) {
         let (src, _) = sk.addresses();
         failure::record(

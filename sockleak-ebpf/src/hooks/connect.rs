@@ -33,6 +33,7 @@ use super::{
     search::{self, Outcome, UNCOUNTED},
 };
 use crate::{
+    emit,
     kernel::{Probe, Reader, Sock},
     maps::{SEARCHES, Shared, add, count},
     sockets,
@@ -88,15 +89,12 @@ fn table_perturb() -> u64 {
 /// At entry of `__inet_hash_connect`.
 #[inline(always)]
 pub fn begin<R: Reader>(sk: &Sock<R>, port_offset: u64) {
-    if !sk.is_tcp() {
-        return;
-    }
-    let entry = if sk.num() != 0 {
-        search::begin(sk.addr(), SEARCH_BOUND, 0, 0)
+    let (mark, perturb) = if sk.num() != 0 {
+        (SEARCH_BOUND, 0)
     } else {
-        search::begin(sk.addr(), SEARCH_OPEN, perturb(port_offset).unwrap_or(0), 0)
+        (SEARCH_OPEN, perturb(port_offset).unwrap_or(0))
     };
-    if let Some(entry) = entry {
+    if let Some(entry) = search::begin(sk, mark, perturb, 0) {
         // SAFETY: a live value of the socket map; the socket is locked by the caller.
         unsafe { ending::begin_anew(entry) }
     }
@@ -111,7 +109,7 @@ pub fn begin_at_syn_sent<R: Reader>(sk: &Sock<R>) {
     } else {
         SEARCH_OPEN
     };
-    if let Some(entry) = search::begin(sk.addr(), mark, 0, sk.sport_be()) {
+    if let Some(entry) = search::begin(sk, mark, 0, sk.sport_be()) {
         // SAFETY: a live value of the socket map; the socket is locked by the caller.
         unsafe { ending::begin_anew(entry) }
     }
@@ -120,10 +118,7 @@ pub fn begin_at_syn_sent<R: Reader>(sk: &Sock<R>) {
 /// At exit of `__inet_hash_connect`, which returned `result`.
 #[inline(always)]
 pub fn end<R: Reader>(sk: &Sock<R>, port_offset: u64, result: i32) {
-    if !sk.is_tcp() {
-        return;
-    }
-    let Some(entry) = search::entry(sk.addr()) else {
+    let Some(entry) = search::entry(sk) else {
         return;
     };
     let errno = result.wrapping_neg() as u32;
@@ -149,7 +144,8 @@ pub fn end<R: Reader>(sk: &Sock<R>, port_offset: u64, result: i32) {
     if took == UNKNOWN {
         count!(searches_unmatched);
     }
-    let (range, own) = sk.port_range();
+    let net = sk.net();
+    let (range, own) = sk.port_range_in(&net);
     let mut outcome = Outcome {
         op: Op::Connect,
         errno,
@@ -171,13 +167,15 @@ pub fn end<R: Reader>(sk: &Sock<R>, port_offset: u64, result: i32) {
         let port = u32::from(sk.num());
         outcome.second_parity = walk.is_second(port);
         if before != 0
-            && let Some(candidates) = examined(&walk, before, port_offset, port, sk.step_width())
+            && let Some(candidates) = examined(&walk, before, port_offset, port, net.step_width())
         {
             outcome.candidates = candidates;
-            outcome.start = walk.start(before, port_offset);
+            if emit::wanted() {
+                outcome.start = walk.start(before, port_offset);
+            }
         }
     }
-    let slot = search::account(sk, &outcome, now_ns);
+    let slot = search::account(sk, &net, &outcome, now_ns);
     if slot != NO_SLOT {
         // SAFETY: a live value of the socket map; the socket is locked by the caller.
         unsafe {
@@ -237,7 +235,7 @@ pub fn closed<R: Reader>(sk: &Sock<R>) {
         search_ns: UNKNOWN,
         cpu_ns: UNKNOWN,
     };
-    if ask(sk.addr(), &mut told) == 0 {
+    if ask(sk, &mut told) == 0 {
         return;
     }
     let bound = told.flags & SEARCH_BOUND != 0;
@@ -316,7 +314,7 @@ pub fn closed<R: Reader>(sk: &Sock<R>) {
 /// pointer to the entry, of which there are several kinds, lives through what is between them: the
 /// verifier would follow each kind through all of it.
 #[inline(never)]
-fn ask(sk: u64, into: &mut Told) -> u32 {
+fn ask<R: Reader>(sk: &Sock<R>, into: &mut Told) -> u32 {
     let Some(entry) = search::entry(sk) else {
         return 0;
     };
@@ -327,7 +325,7 @@ fn ask(sk: u64, into: &mut Told) -> u32 {
 /// As [`search::account`], a function of its own like [`conclude`].
 #[inline(never)]
 fn account_apart<R: Reader>(sk: &Sock<R>, outcome: &Outcome) {
-    let _ = search::account(sk, outcome, search::now());
+    let _ = search::account(sk, &sk.net(), outcome, search::now());
 }
 
 /// Notes with the socket that its search has failed.
@@ -427,7 +425,7 @@ pub fn take_failed(sk: u64) -> bool {
 /// the process that created it.
 #[inline(always)]
 pub fn time_wait<R: Reader>(sk: &Sock<R>) {
-    let Some(entry) = sockets::find(sk.addr()) else {
+    let Some(entry) = sockets::find_at_once(sk.addr()) else {
         return;
     };
     // SAFETY: a live value of the socket map; the socket is locked by the caller.
@@ -484,15 +482,12 @@ pub fn ended_at_latest<R: Reader>(sk: &Sock<R>, port_be: u16) {
         range,
         dst_port_be: port_be,
     };
-    let _ = search::account(sk, &outcome, now_ns);
+    let _ = search::account(sk, &sk.net(), &outcome, now_ns);
 }
 
 /// The connection `sk` is there: its search was over before now.
 #[inline(always)]
 pub fn established<R: Reader>(sk: &Sock<R>) {
-    if !sk.is_tcp() {
-        return;
-    }
     if let Some(entry) = sockets::find(sk.addr()) {
         // SAFETY: a live value of the socket map; the socket is locked.
         unsafe {

@@ -11,27 +11,26 @@ use crate::{
     emit,
     kernel::{Reader, Sock},
     maps::{add, count},
-    process, sockets,
+    process,
+    sockets::{self, Gone},
 };
 
 /// The socket `sk` is destroyed.
 #[inline(always)]
 pub fn destroyed<R: Reader>(sk: &Sock<R>) {
-    let entry = match sockets::take(sk.addr()) {
-        Some(entry) if entry.flags & SOCKET_ADOPTED == 0 => entry,
-        _ => {
-            count!(destroyed_unknown);
-            emit::event(EventKind::Destroy, sk, 0);
-            return;
-        }
-    };
+    let mut gone = Gone::unknown();
+    if !sockets::take(sk.addr(), &mut gone) || gone.flags & SOCKET_ADOPTED != 0 {
+        count!(destroyed_unknown);
+        emit::event(EventKind::Destroy, sk, 0);
+        return;
+    }
     count!(destroyed_known);
-    if entry.flags & SOCKET_KERNEL != 0 {
+    if gone.flags & SOCKET_KERNEL != 0 {
         count!(destroyed_kernel);
     }
-    if let Some(stats) = process::stats_of(entry.slot, entry.mark) {
+    if let Some(stats) = process::stats_of(gone.slot, gone.mark) {
         // SAFETY: a live value of the process map.
         unsafe { add(&raw mut (*stats).destroyed, 1) }
     }
-    emit::event(EventKind::Destroy, sk, entry.birth_ns);
+    emit::event(EventKind::Destroy, sk, gone.birth_ns);
 }

@@ -1,9 +1,11 @@
 //! ending: a connection, or an attempt at one, dies of an error.
 //!
-//! Kernel function, with the same prototype in 5.10, 6.1, 6.12, 6.18 and 7.2:
-//! - `void tcp_done(struct sock *sk)`: every socket passes it when it goes to CLOSE. `sk_err` is
-//!   set before (`tcp_reset`, `tcp_write_err`, `tcp_v4_err`, `tcp_done_with_error`), the state
-//!   and the peer are still those of the connection. Softirq or process context.
+//! Kernel functions:
+//! - `void tcp_done_with_error(struct sock *sk, int err)`, 6.12 to 7.2: whoever gives a connection up
+//!   because of an error (`tcp_reset`, `tcp_write_err`, `tcp_v4_err`, `tcp_abort`) calls it; it sets `sk_err`
+//!   and calls `tcp_done`. Sockets that end well do not pass it.
+//! - `void tcp_done(struct sock *sk)`, 5.10 and 6.1: every socket passes it when it goes to CLOSE, `sk_err` is
+//!   set before. In both the state and the peer are still those of the connection. Softirq or process context.
 //! - `inet_sock_set_state(const struct sock *sk, int oldstate, int newstate)`, where `tcp_done`
 //!   cannot be had: the same moment, the state is CLOSE already.
 //!
@@ -23,10 +25,9 @@ const BPF_NOEXIST: u64 = 1;
 const TCP_SYN_SENT: u8 = 2;
 const TCP_CLOSE: u8 = 7;
 
-/// At entry of `tcp_done`, in the state `state`.
+/// `sk` goes from the state `state` to CLOSE because of `errno`, 0 none.
 #[inline(always)]
-pub fn done<R: Reader>(sk: &Sock<R>, state: u8) {
-    let errno = sk.err();
+pub fn done<R: Reader>(sk: &Sock<R>, state: u8, errno: u32) {
     if errno != 0 && sk.is_tcp() {
         died(sk, state, errno);
     }
@@ -36,7 +37,7 @@ pub fn done<R: Reader>(sk: &Sock<R>, state: u8) {
 #[inline(never)]
 fn died<R: Reader>(sk: &Sock<R>, state: u8, errno: u32) {
     // One that was not accepted yet has no entry, and neither have older ones.
-    if let Some(entry) = search::entry(sk.addr()) {
+    if let Some(entry) = search::entry(sk) {
         note(sk, entry, state, errno);
     }
 }

@@ -7,13 +7,13 @@
 use aya_ebpf::{Global, helpers::bpf_ktime_get_ns};
 use sockleak_ebpf::{
     EventKind, LATENCY_BUCKETS, NO_SLOT, Op, PROBES, ProcessKey, SEARCH_BOUND, SEARCH_FAILED,
-    SEARCH_KNOWN, SEARCH_OPEN, SEARCH_TOLD, SOCKET_ADOPTED, SearchKey, SearchStats, SocketEntry,
-    UNKNOWN, latency_bucket, scaled,
+    SEARCH_KNOWN, SEARCH_OPEN, SEARCH_TOLD, SOCKET_ADOPTED, SearchKey, SearchSlot, SearchStats,
+    SocketEntry, UNKNOWN, latency_bucket, scaled,
 };
 
 use crate::{
     emit,
-    kernel::{Reader, Sock},
+    kernel::{Net, Reader, Sock},
     maps::{SEARCH_CLAIMS, SEARCHES, add, add32, claimed, count, opaque_zero},
     process,
     sockets::{self, Inserted},
@@ -25,6 +25,7 @@ pub const UNCOUNTED: u32 = u32::MAX;
 const STATE: u32 = SEARCH_OPEN | SEARCH_BOUND | SEARCH_FAILED | SEARCH_TOLD | SEARCH_KNOWN;
 
 /// What a search came to.
+#[derive(Clone, Copy)]
 pub struct Outcome {
     /// Who searched what.
     pub op: Op,
@@ -59,16 +60,20 @@ pub fn now() -> u64 {
 /// A search for `sk` begins: marks its entry with `mark` ([`SEARCH_OPEN`] or [`SEARCH_BOUND`]).
 /// `sport` is what `inet_sport` still holds of an earlier connection. Returns the entry.
 #[inline(always)]
-pub fn begin(sk: u64, mark: u32, perturb: u32, sport: u16) -> Option<*mut SocketEntry> {
+pub fn begin<R: Reader>(
+    sk: &Sock<R>,
+    mark: u32,
+    perturb: u32,
+    sport: u16,
+) -> Option<*mut SocketEntry> {
     let entry = entry(sk)?;
     // SAFETY: a live value of the socket map; the socket is locked by the caller.
     unsafe {
         (*entry).flags = (*entry).flags & !STATE | mark;
         (*entry).perturb = perturb;
         (*entry).errno = sport;
-        let ran = process::current_run();
-        (*entry).ran_ns = ran.ran_ns as u32;
-        (*entry).switches = ran.switches;
+        (*entry).ran_ns = process::current_ran_ns() as u32;
+        (*entry).switches = process::current_switches();
         (*entry).search_ns = now();
     }
     Some(entry)
@@ -84,26 +89,29 @@ pub fn begin(sk: u64, mark: u32, perturb: u32, sport: u16) -> Option<*mut Socket
 /// `entry` is a live value of the socket map.
 #[inline(always)]
 pub unsafe fn cpu_ns(entry: *const SocketEntry, took: u64) -> u64 {
-    let ran = process::current_run();
     // SAFETY: passed on to the caller.
     let (switches, ran_ns) = unsafe { ((*entry).switches, (*entry).ran_ns) };
-    if switches == ran.switches {
+    if switches == process::current_switches() {
         return took;
     }
     // The lower half: no search takes seconds.
-    let cpu_ns = u64::from((ran.ran_ns as u32).wrapping_sub(ran_ns));
+    let cpu_ns = u64::from((process::current_ran_ns() as u32).wrapping_sub(ran_ns));
     if cpu_ns < took { cpu_ns } else { took }
 }
 
 /// The entry of the socket at `sk`; an adopted one for a socket that was not seen when it was
-/// made. `None` when the map is full, which is counted.
+/// made. `None` when it is no TCP socket (those in the table are, so nothing needs to be read to know it),
+/// or when the map is full, which is counted.
 #[inline(always)]
-pub fn entry(sk: u64) -> Option<*mut SocketEntry> {
-    if let Some(entry) = sockets::find(sk) {
+pub fn entry<R: Reader>(sk: &Sock<R>) -> Option<*mut SocketEntry> {
+    if let Some(entry) = sockets::find_at_once(sk.addr()) {
         return Some(entry);
     }
-    adopt(sk);
-    sockets::find(sk)
+    if !sk.is_tcp() {
+        return None;
+    }
+    adopt(sk.addr());
+    sockets::find(sk.addr())
 }
 
 /// A function of its own, so that the object has it once and not in every hook.
@@ -120,37 +128,38 @@ fn adopt(sk: u64) {
 
 /// Key of what the current process searches with `sk`.
 #[inline(always)]
-pub fn key<R: Reader>(op: Op, sk: &Sock<R>, process: ProcessKey) -> SearchKey {
+pub fn key<R: Reader>(op: Op, sk: &Sock<R>, net: &Net<R>, process: ProcessKey) -> SearchKey {
+    let family = sk.family();
     let (dst, dst_port_be) = match op {
-        Op::Connect => (sk.peer(), sk.dport_be()),
+        Op::Connect => (sk.peer_of(family), sk.dport_be()),
         Op::Bind | Op::Listen => ([opaque_zero(); 2], 0),
     };
     SearchKey {
         process,
         dst,
-        netns: sk.netns(),
+        netns: net.inum(),
         dst_port_be,
         op: op as u8,
-        family: sk.family() as u8,
+        family: family as u8,
     }
 }
 
 /// Adds a search by the current process, which ended at `now_ns`, to what is known. Returns its place in
 /// the search map, [`NO_SLOT`] when there is none.
 #[inline(always)]
-pub fn account<R: Reader>(sk: &Sock<R>, outcome: &Outcome, now_ns: u64) -> u32 {
+pub fn account<R: Reader>(sk: &Sock<R>, net: &Net<R>, outcome: &Outcome, now_ns: u64) -> u32 {
     // The index need not be a constant, and the verifier must see its bound.
     match outcome.op {
         Op::Connect => count!(searches[0]),
         Op::Bind => count!(searches[1]),
         Op::Listen => count!(searches[2]),
     }
-    let mut key = key(outcome.op, sk, process::current_key());
+    let mut key = key(outcome.op, sk, net, process::current_key());
     if outcome.dst_port_be != 0 {
         key.dst_port_be = outcome.dst_port_be;
     }
-    let slot = slot_of(&key);
-    if let Some(place) = SEARCHES.get_ptr_mut(slot) {
+    let (slot, place) = place_of(&key);
+    if !place.is_null() {
         // SAFETY: a live value of the search map.
         unsafe { take_in(&raw mut (*place).stats, outcome, now_ns) }
     }
@@ -158,7 +167,8 @@ pub fn account<R: Reader>(sk: &Sock<R>, outcome: &Outcome, now_ns: u64) -> u32 {
         Op::Connect => EventKind::Connect,
         Op::Bind | Op::Listen => EventKind::Bind,
     };
-    emit::search(kind, sk, outcome);
+    // A copy, so that the original need not be in memory.
+    emit::search(kind, sk, *outcome);
     slot
 }
 
@@ -176,10 +186,18 @@ fn place_after(first: u32, probe: u32) -> u32 {
 /// Whether this is the place of `key`.
 #[inline(always)]
 fn is_at(slot: u32, key: &SearchKey) -> bool {
-    let Some(place) = SEARCHES.get_ptr(slot) else {
-        return false;
-    };
-    // SAFETY: a live element of the map.
+    match SEARCHES.get_ptr(slot) {
+        // SAFETY: a live element of the map.
+        Some(place) => unsafe { is_of(place, key) },
+        None => false,
+    }
+}
+
+/// # Safety
+/// `place` is a live element of the search map.
+#[inline(always)]
+unsafe fn is_of(place: *const SearchSlot, key: &SearchKey) -> bool {
+    // SAFETY: passed on to the caller.
     unsafe {
         (&raw const (*place).ready).read_volatile() == 1
             && (*place).key.process.start_boottime_ns == key.process.start_boottime_ns
@@ -193,15 +211,21 @@ fn is_at(slot: u32, key: &SearchKey) -> bool {
     }
 }
 
+/// The place of `key`; [`NO_SLOT`] and null when there is none.
 #[inline(always)]
-fn slot_of(key: &SearchKey) -> u32 {
+fn place_of(key: &SearchKey) -> (u32, *mut SearchSlot) {
     let first = scaled(key.hash(), SEARCH_SLOTS.load());
-    if is_at(first, key) {
-        return first;
+    if let Some(place) = SEARCHES.get_ptr_mut(first) {
+        // SAFETY: a live element of the map.
+        if unsafe { is_of(place, key) } {
+            return (first, place);
+        }
     }
     // SAFETY: a key is five words, without padding.
     let [start, tgid, high, low, rest] = unsafe { core::mem::transmute_copy(key) };
-    search_place(start, tgid, high, low, rest)
+    let slot = search_place(start, tgid, high, low, rest);
+    let place = SEARCHES.get_ptr_mut(slot);
+    (slot, place.unwrap_or(core::ptr::null_mut()))
 }
 
 /// The place of the key that has these words, if it is not the first one. A global function, which the verifier
@@ -210,7 +234,7 @@ fn slot_of(key: &SearchKey) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn search_place(start: u64, tgid: u64, high: u64, low: u64, rest: u64) -> u32 {
-    // SAFETY: as in `slot_of`.
+    // SAFETY: as in `place_of`.
     let key: SearchKey = unsafe { core::mem::transmute([start, tgid, high, low, rest]) };
     elsewhere(&key, scaled(key.hash(), SEARCH_SLOTS.load()))
 }

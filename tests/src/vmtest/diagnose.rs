@@ -2,7 +2,8 @@
 //!
 //! In a guest all of them run at once, each in its own namespace, and one diagnosis has to tell
 //! them apart: guest time is dear. Elsewhere others may have incidents, so only the held ones are
-//! looked for. All demos, one by one, are diagnosed natively (`tests/native_diagnose.rs`).
+//! looked for. All demos, one by one: `super::demos`, and natively
+//! `tests/native_diagnose.rs`.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -22,13 +23,13 @@ const INCIDENTS: [(&str, &str, &str); 2] = [
     ("reuse-theft", "reuse_bound_ports", "agent"),
 ];
 
-struct Held {
+pub(super) struct Held {
     child: Child,
     truth: Value,
 }
 
 impl Held {
-    fn start(setting: &Setting, name: &str) -> anyhow::Result<Child> {
+    pub(super) fn start(setting: &Setting, name: &str) -> anyhow::Result<Child> {
         let mut command = Command::new(&setting.sockleak);
         command.args(["demo", name, "--hold", "--json"]);
         let streams = command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -37,7 +38,7 @@ impl Held {
             .with_context(|| format!("cannot hold {name}"))
     }
 
-    fn wait(mut child: Child) -> anyhow::Result<Self> {
+    pub(super) fn wait(mut child: Child) -> anyhow::Result<Self> {
         let out = child.stdout.take().context("no pipe")?;
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line)?;
@@ -48,12 +49,18 @@ impl Held {
         })
     }
 
-    fn has(&self, pid: &Value) -> bool {
+    pub(super) fn has(&self, pid: &Value) -> bool {
         let mut all = self.truth["processes"].as_array().into_iter().flatten();
         all.any(|own| own["pid"] == *pid)
     }
 
-    fn pid(&self, comm: &str) -> anyhow::Result<&Value> {
+    /// The id of one of its processes.
+    pub(super) fn anybody(&self) -> anyhow::Result<&Value> {
+        let pid = self.truth["processes"].get(0).map(|one| &one["pid"]);
+        pid.context("a demo without processes")
+    }
+
+    pub(super) fn pid(&self, comm: &str) -> anyhow::Result<&Value> {
         let mut all = self.truth["processes"].as_array().into_iter().flatten();
         let own = all.find(|own| own["comm"] == comm);
         own.map(|own| &own["pid"])

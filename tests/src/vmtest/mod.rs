@@ -10,6 +10,7 @@ mod backends;
 mod bpf_ids;
 mod compare;
 mod crippled;
+mod demos;
 mod diagnose;
 mod failures;
 mod hostile;
@@ -38,7 +39,7 @@ pub const WORKLOAD_COMMAND: &str = "__workload";
 const CRIPPLED_COMMAND: &str = "__without";
 
 /// Runs the tests whose names contain one of `filters`, all without filters; with `--brief` not those that
-/// take long and that most kernels can do without.
+/// take long and that most kernels can do without. Some run only when a filter asks for them.
 pub fn main(filters: &[String]) -> ExitCode {
     if let Some((command, rest)) = filters.split_first()
         && command == CRIPPLED_COMMAND
@@ -62,6 +63,7 @@ pub fn main(filters: &[String]) -> ExitCode {
     looks::run(&setting, &mut suite);
     ports::run(&setting, &mut suite);
     diagnose::run(&setting, &mut suite);
+    demos::run(&setting, &mut suite);
     backends::run(&setting, &mut suite);
     hostile::run(&setting, &mut suite);
     crippled::run(&setting, &mut suite);

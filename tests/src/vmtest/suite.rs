@@ -13,19 +13,17 @@ pub(super) enum Outcome {
     Skip(String),
 }
 
-/// Argument that leaves [`DEAR`] tests out.
+/// Argument that leaves [`DEAR`] and [`NEWEST`] tests out.
 const BRIEF: &str = "--brief";
+/// Argument that leaves [`NEWEST`] tests out.
+const OLDER: &str = "--older";
 
 /// Parts of the names of tests that take half of the time where the processor is emulated, and hold
 /// what is the same on all kernels that are alike: the oldest and the newest are enough. Of ports examined
 /// (`candidates`), these two have the two forms of `__inet_hash_connect` and of its walk. What sockleak makes of
-/// what it sees does not depend on the backend, and is tested with fentry and tracepoints everywhere. The map of
-/// ports and what is printed are made in user space.
-const DEAR: [&str; 13] = [
-    "ports/",
+/// what it sees does not depend on the backend, and is tested with fentry and tracepoints everywhere.
+const DEAR: [&str; 10] = [
     "diagnose",
-    "terminal-escapes",
-    "sigkill-any-time",
     "/breakdown/",
     "/candidates/",
     "kprobe/leak",
@@ -37,11 +35,25 @@ const DEAR: [&str; 13] = [
     "kprobe/mptcp",
 ];
 
+/// Tests that run only when a filter begins with this: minutes each where the processor is emulated, and what is
+/// special about a kernel is in the other tests.
+const ON_REQUEST: &str = "demos";
+
+/// The same, where one kernel is enough: the map of ports and what is printed are made in user space, and that
+/// nobody who is well is accused is tested with fentry everywhere.
+const NEWEST: [&str; 5] = [
+    "ports/",
+    "terminal-escapes",
+    "sigkill-any-time",
+    "kprobe/healthy",
+    "tracepoint/healthy",
+];
+
 /// Counts outcomes.
 #[derive(Debug)]
 pub(super) struct Suite {
     filters: Vec<String>,
-    brief: bool,
+    left_out: Vec<&'static str>,
     passed: u32,
     failed: u32,
     skipped: u32,
@@ -50,10 +62,18 @@ pub(super) struct Suite {
 impl Suite {
     pub(super) fn new(arguments: &[String]) -> Self {
         let (flags, filters): (Vec<_>, Vec<_>) =
-            (arguments.iter().cloned()).partition(|argument| argument == BRIEF);
+            (arguments.iter().cloned()).partition(|argument| argument.starts_with("--"));
+        let mut left_out = Vec::new();
+        for flag in &flags {
+            match flag.as_str() {
+                BRIEF => left_out.extend(DEAR.into_iter().chain(NEWEST)),
+                OLDER => left_out.extend(NEWEST),
+                other => eprintln!("vmtest: {other} is not known"),
+            }
+        }
         Self {
             filters,
-            brief: !flags.is_empty(),
+            left_out,
             passed: 0,
             failed: 0,
             skipped: 0,
@@ -62,7 +82,11 @@ impl Suite {
 
     /// Somebody wants to see this test.
     pub(super) fn wants(&self, name: &str) -> bool {
-        if self.brief && DEAR.iter().any(|part| name.contains(part)) {
+        if self.left_out.iter().any(|part| name.contains(part)) {
+            return false;
+        }
+        let asked = |filter: &String| filter.starts_with(ON_REQUEST);
+        if name.starts_with(ON_REQUEST) && !self.filters.iter().any(asked) {
             return false;
         }
         self.filters.is_empty()

@@ -14,6 +14,8 @@ const CHILD: &[&str] = &[
 ];
 const ACCEPT: &[&str] = &["struct socket *", "struct socket *", "struct sock *"];
 const GRAFT: &[&str] = &["struct sock *", "struct socket *"];
+/// `tcp_done_with_error`
+const SOCK_ERROR: &[&str] = &["struct sock *", "int"];
 const IS_KERNEL: &[&str] = &["SK_KERN_SOCK"];
 /// A descriptor and who has it.
 const HOLDER: &[&str] = &[
@@ -189,7 +191,27 @@ pub(super) const VARIANTS: &[Variant] = &[
     Variant {
         hook: Hook::Ending,
         backend: Backend::Fentry,
+        attachments: &[on(
+            programs::FENTRY_DONE_WITH_ERROR,
+            Target::Fentry("tcp_done_with_error", SOCK_ERROR),
+        )],
+        fields: ENDING,
+        limits: None,
+    },
+    Variant {
+        hook: Hook::Ending,
+        backend: Backend::Fentry,
         attachments: &[on(programs::FENTRY_DONE, Target::Fentry("tcp_done", SOCK))],
+        fields: ENDING,
+        limits: None,
+    },
+    Variant {
+        hook: Hook::Ending,
+        backend: Backend::Kprobe,
+        attachments: &[on(
+            programs::KPROBE_DONE_WITH_ERROR,
+            Target::Kprobe("tcp_done_with_error"),
+        )],
         fields: ENDING,
         limits: None,
     },
