@@ -160,8 +160,8 @@ pub unsafe fn claimed(claim: *mut u64) -> bool {
 /// `counter` points into a live map value.
 #[inline(always)]
 pub unsafe fn add(counter: *mut u64, amount: u64) {
-    // `AtomicU64::fetch_add` needs compare-and-swap, which the target lacks before cpu v3; the
-    // instruction below exists since 3.18 and its result is never used.
+    // `AtomicU64::fetch_add` may become an instruction that returns the old value, which 5.10 lacks; the one
+    // below exists since 3.18.
     // SAFETY: the caller passes a pointer into a map value.
     unsafe {
         core::arch::asm!(

@@ -42,11 +42,10 @@ fn bucket(hash: u64) -> Option<*mut SocketBucket> {
 #[inline(always)]
 fn low(sk: u64) -> u32 {
     let low: u64;
-    // SAFETY: `w0 = w1`: a move of 32 bits, which clears the upper half. As bytes, because the assembler knows
-    // the names of half registers only for a newer processor than the oldest kernel has.
+    // SAFETY: a move of 32 bits, which clears the upper half.
     unsafe {
         core::arch::asm!(
-            ".byte 0xbc, 0x10, 0, 0, 0, 0, 0, 0",
+            "w0 = w1",
             in("r1") sk,
             lateout("r0") low,
             options(pure, nomem, nostack, preserves_flags),
