@@ -59,6 +59,7 @@ macro_rules! kernel_fields {
             (INET_FLAGS, "inet_sock.inet_flags", 8)
             (INET_NO_PORT, "inet_sock.bind_address_no_port", 0)
             (INET_PORT_RANGE, "inet_sock.local_port_range", 4)
+            (INET_PORT_RANGE_LOW, "inet_sock.local_port_range.lo", 2)
             (ICSK_BIND_HASH, "inet_connection_sock.icsk_bind_hash", 8)
             (TB_FASTREUSE, "inet_bind_bucket.fastreuse", 1)
             (TB_FASTREUSEPORT, "inet_bind_bucket.fastreuseport", 1)
