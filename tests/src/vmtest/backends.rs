@@ -97,7 +97,22 @@ fn probe(setting: &Setting, backend: &str) -> anyhow::Result<Option<Refusal>> {
         Ok(mut watch) => {
             let hooks = watch.said.first().map(|start| start["hooks"].clone());
             let hooks = hooks.context("no start line")?;
-            for hook in ["alloc", "destroy"] {
+            // Of the kernels of the matrix all offer everything with each backend; who accepts has no tracepoint.
+            let all = [
+                "alloc",
+                "destroy",
+                "accept",
+                "ending",
+                "connect",
+                "bind",
+                "accept_owner",
+            ];
+            let wanted = match (setting.guest, backend) {
+                (false, _) => &all[..2],
+                (true, "tracepoint") => &all[..6],
+                (true, _) => &all[..],
+            };
+            for hook in wanted {
                 let served_by = &hooks[hook]["backend"];
                 ensure!(served_by == backend, "{hook} is served by {served_by}");
             }
