@@ -89,11 +89,18 @@ fn cell(run: &Run, base: &Run, kind: &str) -> String {
     let Some(round) = run.rounds.get(kind) else {
         return "no".to_owned();
     };
-    let added = number(round.added_to(&base.rounds[kind]));
+    let added = signed(round.added_to(&base.rounds[kind]));
     match round.agent() {
-        agent if agent >= 0.5 => format!("+{added} +{}", number(agent)),
-        _ => format!("+{added}"),
+        agent if agent >= 0.5 => format!("{added} {}", signed(agent)),
+        _ => added,
     }
+}
+
+/// With its sign: what a tool does after the last round is part of its own time, so that less than nothing can be
+/// left for the kernel.
+fn signed(value: f64) -> String {
+    let plus = if value.round() < 0.0 { "" } else { "+" };
+    format!("{plus}{}", number(value))
 }
 
 fn notes(out: &mut String, kernels: &[OfKernel]) {
