@@ -27,6 +27,8 @@ pub static SAMPLE_MASK: Global<u32> = Global::new(63);
 
 /// `BPF_F_USER_STACK`
 const USER_STACK: u64 = 1 << 8;
+/// Frames to skip (`BPF_F_SKIP_FIELD_MASK`).
+const WITHOUT_INNERMOST: u64 = 1;
 const BPF_NOEXIST: u64 = 1;
 const EEXIST: i32 = 17;
 const EFAULT: i32 = 14;
@@ -67,10 +69,16 @@ pub fn take<C: EbpfContext + StackIdContext>(ctx: &C, family: u16) -> u32 {
         count!(stacks_failed);
         return STACK_FAILED;
     }
-    match ctx.get_stackid(&STACKS, USER_STACK) {
+    let mut taken = ctx.get_stackid(&STACKS, USER_STACK);
+    if taken == Err(-EEXIST) {
+        // Another stack with the same hash has the place, and every socket of this one would go without. Less its
+        // innermost function, the C library's as a rule, it has another hash.
+        taken = ctx.get_stackid(&STACKS, USER_STACK | WITHOUT_INNERMOST);
+    }
+    match taken {
         Ok(id) => site(id as u32, epoch),
         Err(error) => {
-            // Two stacks with the same hash: the map keeps the first.
+            // The same once more: the map keeps the first.
             if error == -EEXIST {
                 count!(stacks_collided);
             } else if error == -EFAULT {
