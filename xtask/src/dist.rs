@@ -3,6 +3,7 @@
 
 mod check;
 mod control;
+mod from_source;
 mod tree;
 
 use std::{
@@ -24,7 +25,8 @@ use crate::{
 /// Options of `dist`.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Pack twice and compare, then install, run and remove the package in a clean Debian root (as root).
+    /// Pack twice and compare, then install, run and remove package and archive in a clean Debian root, and do
+    /// what README says about the sources (as root).
     #[arg(long)]
     check: bool,
     /// Pack this program instead of building one.
@@ -57,6 +59,19 @@ pub struct Packed {
     pub sums: String,
 }
 
+impl Packed {
+    /// The archive for other systems.
+    fn archive(&self) -> Result<PathBuf> {
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.to_string_lossy().ends_with("-x86_64-linux.tar.gz") {
+                return Ok(path);
+            }
+        }
+        bail!("no archive in {}", self.dir.display())
+    }
+}
+
 /// Runs the subcommand.
 pub fn run(root: &Path, options: &Options) -> Result<()> {
     let binary = match &options.binary {
@@ -77,6 +92,7 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     if options.check {
         again(&source, &packed)?;
         check::installed(&packed)?;
+        from_source::works(root)?;
     }
     note(format!("in {}", packed.dir.display()));
     Ok(())

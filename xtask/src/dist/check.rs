@@ -15,6 +15,10 @@ use crate::{
 /// The release whose minimal system the package is installed in.
 const SUITE: &str = "bookworm";
 
+/// How README unpacks the archive.
+pub const UNPACK: &str =
+    "tar -C /usr/local --strip-components=1 -xzf sockleak-*-x86_64-linux.tar.gz";
+
 /// What is run once it is installed: arguments, and what the output has to contain.
 const RUNS: [(&str, &str); 5] = [
     ("--version", "sockleak "),
@@ -80,6 +84,14 @@ pub fn installed(packed: &Packed) -> Result<()> {
          find . -xdev -path ./proc -prune -o -path ./sys -prune -o -print | sort > {s}/after\n\
          diff {s}/before {s}/after | grep '^[<>]' | grep -v ' ./var/l[io][bg]/dpkg' > {s}/left || true\n\
          test ! -s {s}/left || {{ echo left behind:; cat {s}/left; exit 9; }}\n",
+        s = scratch.display()
+    ));
+    // The other way that README has.
+    script.push_str(&format!(
+        "cp {archive} {s}/it/\n\
+         chroot . sh -c '{UNPACK}'\n\
+         chroot . /usr/local/bin/sockleak --version\n",
+        archive = packed.archive()?.display(),
         s = scratch.display()
     ));
     let mut unshare = Command::new("unshare");
