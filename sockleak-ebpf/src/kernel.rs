@@ -299,7 +299,7 @@ impl<R: Reader> Sock<R> {
         let own: u32 = if INET_PORT_RANGE.load() == ABSENT {
             0
         } else if INET_PORT_RANGE_LOW.load() != ABSENT {
-            // A structure of two numbers (6.3 to 6.5, Debian's 6.1), which the verifier does not let us read whole.
+            // A structure of two numbers (Debian's 6.1), which the verifier does not let us read whole.
             self.beyond(&INET_PORT_RANGE).unwrap_or(0)
         } else {
             // SAFETY: `self.ptr` is a `struct sock *`, and this a member of `struct inet_sock`, with which

@@ -187,6 +187,12 @@ pub mod programs {
     pub const FENTRY_DONE_WITH_ERROR: &str = "fentry_done_with_error";
     /// kprobe on `tcp_done_with_error`.
     pub const KPROBE_DONE_WITH_ERROR: &str = "kprobe_done_with_error";
+    /// fentry on `tcp_abort`.
+    pub const FENTRY_ABORT: &str = "fentry_abort";
+    /// kprobe on `tcp_abort`.
+    pub const KPROBE_ABORT: &str = "kprobe_abort";
+    /// Typed raw tracepoint `tcp_receive_reset`.
+    pub const TP_RESET: &str = "tp_reset";
     /// fentry on `tcp_done`.
     pub const FENTRY_DONE: &str = "fentry_done";
     /// kprobe on `tcp_done`.

@@ -58,15 +58,20 @@ fn fentry_destroy(ctx: FEntryContext) -> i32 {
 
 #[fentry]
 fn fentry_done_with_error(ctx: FEntryContext) -> i32 {
-    let sk = sock(&ctx, 0);
-    hooks::ending::done(&sk, sk.state(), ctx.arg::<i32>(1) as u32);
+    hooks::ending::done_with_error(&sock(&ctx, 0), ctx.arg::<i32>(1));
+    0
+}
+
+#[fentry]
+fn fentry_abort(ctx: FEntryContext) -> i32 {
+    hooks::ending::aborted(&sock(&ctx, 0), ctx.arg::<i32>(1));
     0
 }
 
 #[fentry]
 fn fentry_done(ctx: FEntryContext) -> i32 {
     let sk = sock(&ctx, 0);
-    hooks::ending::done(&sk, sk.state(), sk.err());
+    hooks::ending::done(&sk, sk.state());
     0
 }
 

@@ -62,7 +62,15 @@ fn kprobe_destroy(ctx: ProbeContext) -> u32 {
 #[kprobe]
 fn kprobe_done_with_error(ctx: ProbeContext) -> u32 {
     if let (Some(sk), Some(errno)) = (sock(&ctx, 0), ctx.arg::<i32>(1)) {
-        hooks::ending::done(&sk, sk.state(), errno as u32);
+        hooks::ending::done_with_error(&sk, errno);
+    }
+    0
+}
+
+#[kprobe]
+fn kprobe_abort(ctx: ProbeContext) -> u32 {
+    if let (Some(sk), Some(errno)) = (sock(&ctx, 0), ctx.arg::<i32>(1)) {
+        hooks::ending::aborted(&sk, errno);
     }
     0
 }
@@ -70,7 +78,7 @@ fn kprobe_done_with_error(ctx: ProbeContext) -> u32 {
 #[kprobe]
 fn kprobe_done(ctx: ProbeContext) -> u32 {
     if let Some(sk) = sock(&ctx, 0) {
-        hooks::ending::done(&sk, sk.state(), sk.err());
+        hooks::ending::done(&sk, sk.state());
     }
     0
 }

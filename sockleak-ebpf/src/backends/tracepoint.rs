@@ -104,9 +104,16 @@ fn tp_search(ctx: BtfTracePointContext) -> i32 {
             super::syscalls::connecting(sk.addr());
         }
         (TCP_SYN_SENT, TCP_ESTABLISHED) => hooks::connect::established(&sk),
-        (before, TCP_CLOSE) => hooks::ending::done(&sk, before as u8, sk.err()),
+        (before, TCP_CLOSE) => hooks::ending::done(&sk, before as u8),
         _ => {}
     }
+    0
+}
+
+/// With the other backends: `tcp_receive_reset(const struct sock *sk)`, 5.10 to 7.2.
+#[btf_tracepoint]
+fn tp_reset(ctx: BtfTracePointContext) -> i32 {
+    hooks::ending::reset(&Sock::<Direct>::new(ctx.arg::<*const u8>(0)));
     0
 }
 

@@ -1,11 +1,15 @@
 //! ending: a connection, or an attempt at one, dies of an error.
 //!
-//! Kernel functions:
-//! - `void tcp_done_with_error(struct sock *sk, int err)`, 6.12 to 7.2: whoever gives a connection up
-//!   because of an error (`tcp_reset`, `tcp_write_err`, `tcp_v4_err`, `tcp_abort`) calls it; it sets `sk_err`
-//!   and calls `tcp_done`. Sockets that end well do not pass it.
-//! - `void tcp_done(struct sock *sk)`, 5.10 and 6.1: every socket passes it when it goes to CLOSE, `sk_err` is
-//!   set before. In both the state and the peer are still those of the connection. Softirq or process context.
+//! Kernel functions. Whoever gives a connection up because of an error calls `tcp_done_with_error` from Linux 6.11 on
+//! (6.1 where backported), which sockets that end well do not pass; before, `sk_err` is set and `tcp_done` called,
+//! which all pass. In all of them the state and the peer are still those of the connection. Softirq or process context.
+//! - `void tcp_done_with_error(struct sock *sk, int err)`, 6.12 to 7.2: called by `tcp_write_err`, `tcp_v4_err`,
+//!   `tcp_v6_err`, `tcp_abort` and `tcp_reset`. The last is in the same file, where a compiler may inline it,
+//! - hence `tcp_receive_reset(const struct sock *sk)`, a tracepoint at the begin of `void tcp_reset(struct sock *sk,
+//!   struct sk_buff *skb)`, 5.10 to 7.2, where the state decides on the error,
+//! - and `int tcp_abort(struct sock *sk, int err)`, 5.10 to 7.2, which need not call it where it is a backport. Also
+//!   called for mini-sockets.
+//! - `void tcp_done(struct sock *sk)`, 5.10 to 7.2, where there is no `tcp_done_with_error`.
 //! - `inet_sock_set_state(const struct sock *sk, int oldstate, int newstate)`, where `tcp_done`
 //!   cannot be had: the same moment, the state is CLOSE already.
 //!
@@ -22,22 +26,67 @@ use crate::{
 };
 
 const BPF_NOEXIST: u64 = 1;
+const TCP_ESTABLISHED: u8 = 1;
 const TCP_SYN_SENT: u8 = 2;
+const TCP_FIN_WAIT2: u8 = 5;
 const TCP_CLOSE: u8 = 7;
+const TCP_CLOSE_WAIT: u8 = 8;
+const TCP_LAST_ACK: u8 = 9;
+const TCP_CLOSING: u8 = 11;
+const EPIPE: i32 = 32;
+const ECONNRESET: i32 = 104;
+const ECONNREFUSED: i32 = 111;
 
-/// `sk` goes from the state `state` to CLOSE because of `errno`, 0 none.
+/// At entry of `tcp_done`, in the state `state`.
 #[inline(always)]
-pub fn done<R: Reader>(sk: &Sock<R>, state: u8, errno: u32) {
+pub fn done<R: Reader>(sk: &Sock<R>, state: u8) {
+    let errno = sk.err();
     if errno != 0 && sk.is_tcp() {
         died(sk, state, errno);
     }
+}
+
+/// At entry of `tcp_done_with_error`, with `errno`.
+#[inline(always)]
+pub fn done_with_error<R: Reader>(sk: &Sock<R>, errno: i32) {
+    if errno > 0 && sk.is_tcp() {
+        died(sk, sk.state(), errno as u32);
+    }
+}
+
+/// At entry of `tcp_abort`, with `errno`.
+#[inline(always)]
+pub fn aborted<R: Reader>(sk: &Sock<R>, errno: i32) {
+    let state = sk.state();
+    // The others are listeners, which have no connection, and mini-sockets, which are no `struct sock`.
+    if matches!(state, TCP_ESTABLISHED..=TCP_FIN_WAIT2 | TCP_CLOSE_WAIT..=TCP_LAST_ACK | TCP_CLOSING)
+    {
+        done_with_error(sk, errno);
+    }
+}
+
+/// At the tracepoint `tcp_receive_reset`.
+#[inline(always)]
+pub fn reset<R: Reader>(sk: &Sock<R>) {
+    let errno = match sk.state() {
+        TCP_CLOSE => return,
+        TCP_SYN_SENT => ECONNREFUSED,
+        TCP_CLOSE_WAIT => EPIPE,
+        _ => ECONNRESET,
+    };
+    done_with_error(sk, errno);
 }
 
 /// A function of its own: few connections die of an error.
 #[inline(never)]
 fn died<R: Reader>(sk: &Sock<R>, state: u8, errno: u32) {
     // One that was not accepted yet has no entry, and neither have older ones.
-    if let Some(entry) = search::entry(sk) {
+    let Some(entry) = search::entry(sk) else {
+        return;
+    };
+    // Several hooks may see the same ending.
+    // SAFETY: a live value of the socket map.
+    if unsafe { (*entry).ending } == 0 {
         note(sk, entry, state, errno);
     }
 }

@@ -11,7 +11,7 @@ use super::watch::Watch;
 use crate::workload::Phase;
 
 /// Workload, phase in which it has forgotten its sockets, their class, and what a leak must say.
-const FATES: [(&str, &str, &str, &str, Option<&str>); 6] = [
+const FATES: [(&str, &str, &str, &str, Option<&str>); 7] = [
     ("unbound-leak", "leaked", "unbound", "never_used", None),
     ("bound-leak", "leaked", "bound", "bound_only", None),
     (
@@ -34,6 +34,13 @@ const FATES: [(&str, &str, &str, &str, Option<&str>); 6] = [
         "unbound",
         "peer_reset",
         Some("ECONNRESET"),
+    ),
+    (
+        "aborted",
+        "aborted",
+        "unbound",
+        "connection_failed",
+        Some("ECONNABORTED"),
     ),
     (
         "close-wait",
@@ -112,7 +119,10 @@ fn one(
         leak["errno"] == serde_json::json!(errno),
         "died of {errno:?}, reported {leak}"
     );
-    let attempted = matches!(after, "connect_refused" | "peer_reset");
+    let attempted = matches!(
+        after,
+        "connect_refused" | "peer_reset" | "connection_failed"
+    );
     ensure!(
         leak["peer"].is_string() == attempted || after == "connect_failed",
         "the peer in {leak}"

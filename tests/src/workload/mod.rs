@@ -7,6 +7,7 @@
 mod close;
 mod connect;
 mod crew;
+mod destroy;
 mod driver;
 mod failures;
 mod leak;
@@ -103,6 +104,11 @@ pub const WORKLOADS: &[(&str, &str, Workload)] = &[
         "reset",
         "the peer resets, the sockets are kept",
         peer::reset,
+    ),
+    (
+        "aborted",
+        "connections whose clients are destroyed by sock_diag and kept",
+        peer::aborted,
     ),
     (
         "close-wait",

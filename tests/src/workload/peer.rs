@@ -38,6 +38,34 @@ pub(super) fn reset(options: &Options, script: &mut Script) -> anyhow::Result<()
     script.show(&phase).map(drop)
 }
 
+/// `open`, `aborted` (the clients are destroyed by somebody else, as `ss -K` does it, and kept), `closed`.
+pub(super) fn aborted(options: &Options, script: &mut Script) -> anyhow::Result<()> {
+    let count = options.count as u64;
+    let (mut phase, mut truth) = open_phase(options, script);
+    let (listener, address) = listener(options)?;
+    let Connections { clients, servers } = Connections::open(&listener, address, options.count)?;
+    if !script.show(&phase)? {
+        return Ok(());
+    }
+
+    for client in &clients {
+        super::destroy::destroy(client.local_addr()?, address)?;
+    }
+    until("the clients are destroyed", || all_in(&clients, CLOSE))?;
+    until("the servers know of it", || all_in(&servers, CLOSE))?;
+    drop(servers);
+    (truth.established, truth.unbound) = (0, count);
+    next(&mut phase, "aborted", &truth, count);
+    if !script.show(&phase)? {
+        return Ok(());
+    }
+
+    drop(clients);
+    truth.unbound = 0;
+    next(&mut phase, "closed", &truth, 2 * count);
+    script.show(&phase).map(drop)
+}
+
 /// `open`, `close-wait` (the accepted ends know of the close and are kept), `closed`.
 pub(super) fn close_wait(options: &Options, script: &mut Script) -> anyhow::Result<()> {
     let count = options.count as u64;

@@ -5,7 +5,7 @@ use sockleak_ebpf::names::programs;
 use super::parts::{
     CONNECTION, IS_TCP, PROCESS, SET_STATE, SOCK, SOCKET, SOCKET_SK, if_built_in, on,
 };
-use super::{Backend, Hook, Target, Variant};
+use super::{Attachment, Backend, Hook, Target, Variant};
 
 const CHILD: &[&str] = &[
     "const struct sock *",
@@ -14,7 +14,7 @@ const CHILD: &[&str] = &[
 ];
 const ACCEPT: &[&str] = &["struct socket *", "struct socket *", "struct sock *"];
 const GRAFT: &[&str] = &["struct sock *", "struct socket *"];
-/// `tcp_done_with_error`
+/// `tcp_done_with_error`, `tcp_abort`
 const SOCK_ERROR: &[&str] = &["struct sock *", "int"];
 const IS_KERNEL: &[&str] = &["SK_KERN_SOCK"];
 /// A descriptor and who has it.
@@ -28,6 +28,9 @@ const HOLDER: &[&str] = &[
 ];
 const ENDING: &[&[&str]] = &[IS_TCP, CONNECTION, &["SK_ERR"]];
 const BY_OPERATIONS: &[&str] = &["FILE_OP", "FILE_PRIVATE_DATA"];
+
+/// Nothing is inlined past a tracepoint, as `tcp_done_with_error` may be into `tcp_reset`.
+const RESET: Attachment = on(programs::TP_RESET, Target::TpBtf("tcp_receive_reset", SOCK));
 
 /// Best first within a hook.
 pub(super) const VARIANTS: &[Variant] = &[
@@ -191,10 +194,17 @@ pub(super) const VARIANTS: &[Variant] = &[
     Variant {
         hook: Hook::Ending,
         backend: Backend::Fentry,
-        attachments: &[on(
-            programs::FENTRY_DONE_WITH_ERROR,
-            Target::Fentry("tcp_done_with_error", SOCK_ERROR),
-        )],
+        attachments: &[
+            on(
+                programs::FENTRY_DONE_WITH_ERROR,
+                Target::Fentry("tcp_done_with_error", SOCK_ERROR),
+            ),
+            on(
+                programs::FENTRY_ABORT,
+                Target::Fentry("tcp_abort", SOCK_ERROR),
+            ),
+            RESET,
+        ],
         fields: ENDING,
         limits: None,
     },
@@ -208,10 +218,14 @@ pub(super) const VARIANTS: &[Variant] = &[
     Variant {
         hook: Hook::Ending,
         backend: Backend::Kprobe,
-        attachments: &[on(
-            programs::KPROBE_DONE_WITH_ERROR,
-            Target::Kprobe("tcp_done_with_error"),
-        )],
+        attachments: &[
+            on(
+                programs::KPROBE_DONE_WITH_ERROR,
+                Target::Kprobe("tcp_done_with_error"),
+            ),
+            on(programs::KPROBE_ABORT, Target::Kprobe("tcp_abort")),
+            RESET,
+        ],
         fields: ENDING,
         limits: None,
     },
