@@ -1,6 +1,10 @@
 //! Host-wide counters, one copy per CPU.
 
-/// Value of the one-element per-CPU array [`crate::names::maps::COUNTERS`]. All count since load.
+/// Copies in [`crate::names::maps::COUNTERS`], a power of two; on larger machines some CPUs share one.
+pub const CPUS: usize = 128;
+
+/// One of the copies in [`crate::names::maps::COUNTERS`], an array of one element that has [`CPUS`] of them. All
+/// count since load.
 ///
 /// Hooks add to them atomically although they are per CPU: a softirq can interrupt a hook that
 /// runs in process context on the same CPU.

@@ -10,7 +10,8 @@ use crate::hooks::search::Outcome;
 
 use crate::{
     kernel::{CurrentTask, Reader, Sock, current_task},
-    maps::{EVENTS, count},
+    maps::EVENTS,
+    percpu::count,
 };
 
 /// 1: write every event. A constant to the verifier: when 0, nothing of this file is left.

@@ -20,7 +20,7 @@ mod walk;
 
 use endings::mix;
 
-pub use counters::Counters;
+pub use counters::{CPUS, Counters};
 pub use endings::Ending;
 pub use fields::{ABSENT, FIELDS, FieldSpec};
 pub use records::{

@@ -15,6 +15,7 @@ mod hooks;
 mod kernel;
 mod log;
 mod maps;
+mod percpu;
 mod process;
 mod run_maps;
 mod sockets;

@@ -1,12 +1,12 @@
 //! The maps. None is LRU: exact state must not be evicted silently.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, PerCpuArray, RingBuf, StackTrace},
+    btf_maps::{Array, HashMap, RingBuf, StackTrace},
     macros::btf_map,
 };
 use sockleak_ebpf::{
-    Counters, Ending, EventRecord, FailureKey, FailureStats, ProcessSlot, SearchSlot, Site,
-    SocketBucket, SocketEntry,
+    Ending, EventRecord, FailureKey, FailureStats, ProcessSlot, SearchSlot, Site, SocketBucket,
+    SocketEntry,
 };
 
 use crate::calls::{CALLS, Slot};
@@ -84,10 +84,6 @@ pub static SITES: HashMap<Site, u64, 4096> = HashMap::new();
 /// Which stacks the ids of [`STACKS`] mean; odd while user space removes them. Written by user space.
 #[btf_map]
 pub static STACK_EPOCH: Array<u32, 1> = Array::new();
-
-/// Host-wide counters; never removed.
-#[btf_map]
-pub static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 
 /// Events, with `--events`; drained by user space, drops counted in `Counters::dropped`.
 #[btf_map]
@@ -189,14 +185,3 @@ pub unsafe fn add32(counter: *mut u32, amount: u32) {
         );
     }
 }
-
-/// Adds 1 to one field of this CPU's [`Counters`].
-macro_rules! count {
-    ($($field:tt)+) => {
-        if let Some(counters) = $crate::maps::COUNTERS.get_ptr_mut(0) {
-            // SAFETY: index 0 of a one-element array map; the field lies in the value.
-            unsafe { $crate::maps::add(&raw mut (*counters).$($field)+, 1) }
-        }
-    };
-}
-pub(crate) use count;

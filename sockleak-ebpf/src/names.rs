@@ -8,8 +8,8 @@ pub mod maps {
     pub const OVERFLOW: &str = "OVERFLOW";
     /// Array of [`crate::ProcessSlot`].
     pub const PROCESSES: &str = "PROCESSES";
-    /// Per-CPU array of one [`crate::Counters`].
-    pub const COUNTERS: &str = "COUNTERS";
+    /// Array of one element: as many [`crate::Counters`] as [`crate::CPUS`].
+    pub const COUNTERS: &str = ".bss.counters";
     /// Array of one `u64` per place in [`PROCESSES`]: 0 free.
     pub const PROCESS_CLAIMS: &str = "PROCESS_CLAIMS";
     /// Array of one `u32` per place in [`PROCESSES`]: not 0, the process's stacks are wanted.

@@ -1,40 +1,58 @@
 //! The current process: who it is, and its counters.
 
 use aya_ebpf::{Global, helpers::bpf_get_current_cgroup_id};
-use sockleak_ebpf::{NO_SLOT, PROBES, ProcessKey, ProcessStats, scaled};
+use sockleak_ebpf::{NO_SLOT, PROBES, ProcessKey, ProcessSlot, ProcessStats, scaled};
 
 use crate::{
     kernel::{CurrentTask, Reader, Task, current_task},
     log::bpf_debug,
-    maps::{PROCESS_CLAIMS, PROCESSES, add, claimed, count, opaque_zero},
+    maps::{PROCESS_CLAIMS, PROCESSES, add, claimed, opaque_zero},
+    percpu::count,
 };
+
+/// The current thread, asked for once where several things of it are wanted.
+pub struct Thread(CurrentTask);
+
+/// The current thread.
+#[inline(always)]
+pub fn thread() -> Thread {
+    Thread(current_task())
+}
+
+impl Thread {
+    /// Identity of its process.
+    #[inline(always)]
+    pub fn process(&self) -> ProcessKey {
+        match &self.0 {
+            CurrentTask::Typed(task) => key_of(&task.leader()),
+            CurrentTask::Plain(task) => key_of(&task.leader()),
+        }
+    }
+
+    /// How long it has run, ns, as of the last tick or switch.
+    #[inline(always)]
+    pub fn ran_ns(&self) -> u64 {
+        match &self.0 {
+            CurrentTask::Typed(task) => task.sum_exec_runtime(),
+            CurrentTask::Plain(task) => task.sum_exec_runtime(),
+        }
+    }
+
+    /// How often it was switched out, the lowest bits.
+    #[inline(always)]
+    pub fn switches(&self) -> u16 {
+        let switches = match &self.0 {
+            CurrentTask::Typed(task) => task.switches(),
+            CurrentTask::Plain(task) => task.switches(),
+        };
+        switches as u16
+    }
+}
 
 /// Identity of the current process.
 #[inline(always)]
 pub fn current_key() -> ProcessKey {
-    match current_task() {
-        CurrentTask::Typed(task) => key_of(&task.leader()),
-        CurrentTask::Plain(task) => key_of(&task.leader()),
-    }
-}
-
-/// How long the current thread has run, ns, as of the last tick or switch.
-#[inline(always)]
-pub fn current_ran_ns() -> u64 {
-    match current_task() {
-        CurrentTask::Typed(task) => task.sum_exec_runtime(),
-        CurrentTask::Plain(task) => task.sum_exec_runtime(),
-    }
-}
-
-/// How often the current thread was switched out, the lowest bits.
-#[inline(always)]
-pub fn current_switches() -> u16 {
-    let switches = match current_task() {
-        CurrentTask::Typed(task) => task.switches(),
-        CurrentTask::Plain(task) => task.switches(),
-    };
-    switches as u16
+    thread().process()
 }
 
 /// Identity of the process whose thread group leader is `leader`.
@@ -51,6 +69,8 @@ pub fn key_of<R: Reader>(leader: &Task<R>) -> ProcessKey {
 pub struct Known {
     /// Its place.
     pub slot: u32,
+    /// Its [`ProcessKey::mark`].
+    pub mark: u32,
     /// Its counters.
     pub stats: *mut ProcessStats,
 }
@@ -64,32 +84,36 @@ pub static PROCESS_SLOTS: Global<u32> = Global::new(1);
 #[inline(always)]
 pub fn record(key: &ProcessKey) -> Option<Known> {
     let first = scaled(key.hash(), PROCESS_SLOTS.load());
-    if let Some(stats) = stats_at(first, key) {
-        return Some(Known { slot: first, stats });
+    if let Some(place) = place_at(first, key) {
+        return Some(known(first, place));
     }
     let slot = process_place(key.start_boottime_ns, u64::from(key.tgid));
-    let place = PROCESSES.get_ptr_mut(slot)?;
-    // SAFETY: a live element of the map.
-    let stats = unsafe { &raw mut (*place).stats };
-    Some(Known { slot, stats })
+    Some(known(slot, PROCESSES.get_ptr_mut(slot)?))
 }
 
-/// The counters of this process, if this is its place.
 #[inline(always)]
-fn stats_at(slot: u32, key: &ProcessKey) -> Option<*mut ProcessStats> {
-    let place = PROCESSES.get_ptr_mut(slot)?;
+fn known(slot: u32, place: *mut ProcessSlot) -> Known {
     // SAFETY: a live element of the map.
     unsafe {
-        let there = (&raw const (*place).key).read_volatile();
-        let is_it = (&raw const (*place).ready).read_volatile() == 1
-            && there.start_boottime_ns == key.start_boottime_ns
-            && there.tgid == key.tgid;
-        if is_it {
-            Some(&raw mut (*place).stats)
-        } else {
-            None
+        Known {
+            slot,
+            mark: (&raw const (*place).mark).read_volatile(),
+            stats: &raw mut (*place).stats,
         }
     }
+}
+
+/// This place, if it is that of the process.
+#[inline(always)]
+fn place_at(slot: u32, key: &ProcessKey) -> Option<*mut ProcessSlot> {
+    let place = PROCESSES.get_ptr_mut(slot)?;
+    // SAFETY: a live element of the map.
+    let is_it = unsafe {
+        (&raw const (*place).ready).read_volatile() == 1
+            && (&raw const (*place).key.start_boottime_ns).read_volatile() == key.start_boottime_ns
+            && (&raw const (*place).key.tgid).read_volatile() == key.tgid
+    };
+    is_it.then_some(place)
 }
 
 /// The counters of the process that had this place when it made a socket, if it still has it.
@@ -98,9 +122,7 @@ pub fn stats_of(slot: u32, mark: u32) -> Option<*mut ProcessStats> {
     let place = PROCESSES.get_ptr_mut(slot)?;
     // SAFETY: a live element of the map.
     unsafe {
-        let is_it = (&raw const (*place).ready).read_volatile() == 1
-            && (&raw const (*place).key).read_volatile().mark() == mark;
-        if is_it {
+        if (&raw const (*place).mark).read_volatile() == mark {
             Some(&raw mut (*place).stats)
         } else {
             None
@@ -120,9 +142,8 @@ pub fn key_at(slot: u32, mark: u32) -> ProcessKey {
     if let Some(place) = PROCESSES.get_ptr_mut(slot) {
         // SAFETY: a live element of the map.
         unsafe {
-            let key = (&raw const (*place).key).read_volatile();
-            if (&raw const (*place).ready).read_volatile() == 1 && key.mark() == mark {
-                known = key;
+            if (&raw const (*place).mark).read_volatile() == mark {
+                known = (&raw const (*place).key).read_volatile();
             }
         }
     }
@@ -154,7 +175,7 @@ fn elsewhere(key: &ProcessKey, first: u32) -> u32 {
     let mut probe = 1;
     while probe < PROBES {
         let slot = place_after(first, probe);
-        if stats_at(slot, key).is_some() {
+        if place_at(slot, key).is_some() {
             return slot;
         }
         probe += 1;
@@ -175,6 +196,7 @@ fn first_sight(key: &ProcessKey, first: u32) -> u32 {
             unsafe {
                 if claimed(claim) {
                     (*place).key = *key;
+                    (*place).mark = key.mark();
                     describe(&raw mut (*place).stats);
                     (&raw mut (*place).ready).write_volatile(1);
                     bpf_debug!("process {} seen first", key.tgid);
@@ -211,13 +233,13 @@ pub fn forget(key: &ProcessKey) {
     let mut probe = 0;
     while probe < PROBES {
         let slot = place_after(first, probe);
-        if stats_at(slot, key).is_some()
-            && let Some(place) = PROCESSES.get_ptr_mut(slot)
+        if let Some(place) = place_at(slot, key)
             && let Some(claim) = PROCESS_CLAIMS.get_ptr_mut(slot)
         {
             // SAFETY: live elements of the maps, and nobody uses them: the process is gone.
             unsafe {
                 (&raw mut (*place).ready).write_volatile(0);
+                (&raw mut (*place).mark).write_volatile(0);
                 (*place).stats = ProcessStats::default();
                 add(claim, u64::MAX);
             }

@@ -75,45 +75,39 @@ const FIRST_OCTAVE: u32 = 8;
 const PER_OCTAVE_LOG2: u32 = 2;
 
 /// Bucket of a latency: four per power of two from 256 ns on; the first holds everything below,
-/// the last everything from 2^32 ns (4.3 s) on.
+/// the last everything from 2^32 ns (4.3 s) on. BPF has no instruction for the place of the highest bit, so it is
+/// found by halving.
 #[inline(always)]
 pub const fn latency_bucket(ns: u64) -> usize {
     if ns >> 32 != 0 {
         return LATENCY_BUCKETS - 1;
     }
-    let octave = log2(ns as u32);
-    if octave < FIRST_OCTAVE {
-        return 0;
+    let mut quarters = ns as u32 >> (FIRST_OCTAVE - PER_OCTAVE_LOG2);
+    let mut octaves = 0;
+    if quarters >= 4 << 16 {
+        quarters >>= 16;
+        octaves += 16;
     }
-    let part = (ns >> (octave - PER_OCTAVE_LOG2)) & 3;
-    (((octave - FIRST_OCTAVE) as usize) << PER_OCTAVE_LOG2) + part as usize
-}
-
-/// Place of the highest bit that is set. Not `ilog2`: BPF has no instruction for it and the generic code is
-/// three times as long as this multiplication by a de Bruijn sequence (Leiserson, Prokop and Randall 1998), which
-/// brings a number of its own for each of 1, 3, 7, 15 and so on into the highest five bits.
-#[inline(always)]
-const fn log2(value: u32) -> u32 {
-    let mut below = value;
-    below |= below >> 1;
-    below |= below >> 2;
-    below |= below >> 4;
-    below |= below >> 8;
-    below |= below >> 16;
-    LOG2[(below.wrapping_mul(DE_BRUIJN) >> 27) as usize] as u32
-}
-
-const DE_BRUIJN: u32 = 0x07c4_acdd;
-static LOG2: [u8; 32] = {
-    let mut table = [0; 32];
-    let mut bit = 0;
-    while bit < 32 {
-        let below = u32::MAX >> (31 - bit);
-        table[(below.wrapping_mul(DE_BRUIJN) >> 27) as usize] = bit as u8;
-        bit += 1;
+    if quarters >= 4 << 8 {
+        quarters >>= 8;
+        octaves += 8;
     }
-    table
-};
+    if quarters >= 4 << 4 {
+        quarters >>= 4;
+        octaves += 4;
+    }
+    if quarters >= 4 << 2 {
+        quarters >>= 2;
+        octaves += 2;
+    }
+    if quarters >= 4 << 1 {
+        quarters >>= 1;
+        octaves += 1;
+    }
+    // Of the first octave the quarters below are one bucket.
+    let first = if quarters < 4 { 4 } else { quarters };
+    (octaves << PER_OCTAVE_LOG2) + (first - 4) as usize
+}
 
 /// Smallest latency of a bucket, ns; the first starts at 0.
 pub const fn latency_bucket_start(bucket: usize) -> u64 {
@@ -137,21 +131,21 @@ pub struct SearchStats {
     pub calls: u64,
     /// Of those, failed for want of a port.
     pub failed: u64,
-    /// Calls whose latency is known: in `total_ns`, `max_ns` and `latency`.
-    pub timed: u64,
-    /// Of `timed`, those whose latency is only an upper bound (tracepoint backend, success).
+    /// Calls whose latency is not known; the others are in `total_ns`, `max_ns` and `latency`.
+    pub untimed: u64,
+    /// Of the others, those whose latency is only an upper bound (tracepoint backend, success).
     pub upper_bounds: u64,
     /// Sum of latencies, ns.
     pub total_ns: u64,
     /// Longest, ns. Of two calls that end at once on two CPUs one may be missed.
     pub max_ns: u64,
-    /// Calls whose CPU time is known.
-    pub measured: u64,
-    /// Sum of those, ns: `total_ns` without the time in which the thread did not run.
+    /// Calls whose CPU time is not known.
+    pub unmeasured: u64,
+    /// Sum of the others', ns: `total_ns` without the time in which the thread did not run.
     pub cpu_ns: u64,
-    /// Calls whose number of examined candidates is known exactly.
-    pub counted: u64,
-    /// Ports examined in those calls.
+    /// Calls whose number of examined candidates is not known exactly.
+    pub uncounted: u64,
+    /// Ports examined in the others.
     pub candidates: u64,
     /// Most in one call, as `max_ns`.
     pub candidates_max: u64,
@@ -234,10 +228,11 @@ const _: () = {
     assert!(size_of::<FailureKey>() == 64);
     assert!(size_of::<FailureStats>() == 56);
     assert!(latency_bucket(255) == 0 && latency_bucket(256) == 0 && latency_bucket(320) == 1);
-    let mut bit = 1;
-    while bit < 32 {
-        assert!(log2(1 << bit) == bit && log2((1 << bit) - 1) == bit - 1);
-        bit += 1;
+    let mut bucket = 1;
+    while bucket < LATENCY_BUCKETS {
+        let start = latency_bucket_start(bucket);
+        assert!(latency_bucket(start) == bucket && latency_bucket(start - 1) == bucket - 1);
+        bucket += 1;
     }
     assert!(latency_bucket(u64::MAX) == LATENCY_BUCKETS - 1);
     assert!(latency_bucket_start(latency_bucket(1 << 20)) == 1 << 20);

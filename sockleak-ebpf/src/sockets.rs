@@ -108,20 +108,56 @@ pub fn entry(flags: u32) -> SocketEntry {
     }
 }
 
-/// Copies an entry word by word: see [`opaque_zero`].
+/// A socket that is new to the table.
+#[derive(Clone, Copy)]
+pub struct New {
+    /// Address of the `struct sock`.
+    pub sk: u64,
+    /// [`SocketEntry::birth_ns`]
+    pub birth_ns: u64,
+    /// [`SocketEntry::slot`]
+    pub slot: u32,
+    /// [`SocketEntry::mark`]
+    pub mark: u32,
+    /// [`SocketEntry::flags`]
+    pub flags: u32,
+    /// [`SocketEntry::stack`]
+    pub stack: u32,
+}
+
+impl New {
+    /// The words after the address, as arguments of a function: structures would be in memory.
+    #[inline(always)]
+    fn words(&self) -> [u64; 3] {
+        [
+            self.birth_ns,
+            u64::from(self.slot) | u64::from(self.mark) << 32,
+            u64::from(self.flags) | u64::from(self.stack) << 32,
+        ]
+    }
+}
+
+/// Writes the entry of a new socket, of which these are the [`New::words`].
 ///
 /// # Safety
-/// Both are entries, or in the case of `to` room for one.
+/// `entry` is nobody else's.
 #[inline(always)]
-unsafe fn copy(from: *const SocketEntry, to: *mut SocketEntry) {
-    let mut at = 0;
-    while at < size_of::<SocketEntry>() / 8 {
-        // SAFETY: passed on to the caller.
-        unsafe {
-            let word = from.cast::<u64>().add(at).read_volatile();
-            to.cast::<u64>().add(at).write_volatile(word);
-        }
-        at += 1;
+unsafe fn fill(entry: *mut SocketEntry, [birth_ns, who, what]: [u64; 3]) {
+    let zero = opaque_zero();
+    // SAFETY: passed on to the caller. The members that lie beside each other are written at once.
+    unsafe {
+        (*entry).birth_ns = birth_ns;
+        (*entry).search_ns = zero;
+        (&raw mut (*entry).ran_ns)
+            .cast::<u64>()
+            .write_volatile(zero);
+        (&raw mut (*entry).slot).cast::<u64>().write_volatile(who);
+        (&raw mut (*entry).flags)
+            .cast::<u64>()
+            .write_volatile(what & 0xffff_ffff);
+        (&raw mut (*entry).stack)
+            .cast::<u64>()
+            .write_volatile(what >> 32);
     }
 }
 
@@ -175,10 +211,11 @@ fn lookup_second(sk: u64, hash: u64) -> *mut SocketEntry {
     OVERFLOW.get_ptr_mut(sk).unwrap_or(core::ptr::null_mut())
 }
 
-/// Puts an entry for `sk` into the table.
+/// Puts a socket into the table.
 #[inline(always)]
-pub fn insert(sk: u64, entry: &SocketEntry) -> Inserted {
-    match place(sk, entry) {
+pub fn insert(new: &New) -> Inserted {
+    let [birth_ns, who, what] = new.words();
+    match place(new.sk, birth_ns, who, what) {
         0 => Inserted::New,
         1 => Inserted::Replaced,
         2 => Inserted::Full,
@@ -186,31 +223,67 @@ pub fn insert(sk: u64, entry: &SocketEntry) -> Inserted {
     }
 }
 
+/// With the words of [`New::words`], as all below.
 #[inline(never)]
-fn place(sk: u64, entry: &SocketEntry) -> u32 {
+fn place(sk: u64, birth_ns: u64, who: u64, what: u64) -> u32 {
     let hash = socket_hash(low(sk));
     let Some(first) = bucket(hash) else {
         return Inserted::Failed as u32;
     };
-    let old = in_first(first, sk, hash);
-    if !old.is_null() {
-        return replace(old, entry);
-    }
-    if claim(first, sk, entry) {
+    if !has(first, sk) && !has_spilled(first) && claim(first, sk, [birth_ns, who, what]) {
         return Inserted::New as u32;
     }
-    place_elsewhere(sk, hash, entry)
+    place_elsewhere(sk, birth_ns, who, what)
+}
+
+/// Whether `sk` is in the bucket.
+#[inline(always)]
+fn has(bucket: *mut SocketBucket, sk: u64) -> bool {
+    let mut way = 0;
+    while way < WAYS {
+        // SAFETY: a live element of the map.
+        if unsafe { (&raw const (*bucket).keys[way]).read_volatile() } == sk {
+            return true;
+        }
+        way += 1;
+    }
+    false
+}
+
+#[inline(never)]
+fn place_elsewhere(sk: u64, birth_ns: u64, who: u64, what: u64) -> u32 {
+    let old = lookup(sk);
+    if !old.is_null() {
+        return replace(old, birth_ns, who, what);
+    }
+    let hash = socket_hash(low(sk));
+    let (Some(first), Some(second)) = (bucket(hash), bucket(second_hash(hash))) else {
+        return Inserted::Failed as u32;
+    };
+    let words = [birth_ns, who, what];
+    if claim(first, sk, words) {
+        return Inserted::New as u32;
+    }
+    // SAFETY: live elements of the map. Before the socket is there, so that whoever looks for it later goes on.
+    unsafe {
+        (&raw mut (*first).spilled).write_volatile(1);
+        if claim(second, sk, words) {
+            return Inserted::New as u32;
+        }
+        (&raw mut (*second).spilled).write_volatile(1);
+    }
+    place_in_overflow(sk, birth_ns, who, what)
 }
 
 /// Puts an entry in the place of `old`, which has the same address.
 #[inline(never)]
-fn replace(old: *mut SocketEntry, entry: &SocketEntry) -> u32 {
+fn replace(old: *mut SocketEntry, birth_ns: u64, who: u64, what: u64) -> u32 {
     // SAFETY: a live entry.
     unsafe {
         // A connection that died while it waited to be accepted.
-        let waited = (*old).flags & SOCKET_ADOPTED != 0 && entry.flags & SOCKET_ACCEPTED != 0;
+        let waited = (*old).flags & SOCKET_ADOPTED != 0 && what & u64::from(SOCKET_ACCEPTED) != 0;
         let ending = (*old).ending;
-        copy(entry, old);
+        fill(old, [birth_ns, who, what]);
         if waited {
             (*old).ending = ending;
             return Inserted::New as u32;
@@ -220,19 +293,11 @@ fn replace(old: *mut SocketEntry, entry: &SocketEntry) -> u32 {
 }
 
 #[inline(never)]
-fn place_elsewhere(sk: u64, hash: u64, entry: &SocketEntry) -> u32 {
-    let (Some(first), Some(second)) = (bucket(hash), bucket(second_hash(hash))) else {
-        return Inserted::Failed as u32;
-    };
-    // SAFETY: live elements of the map. Before the socket is there, so that whoever looks for it later goes on.
-    unsafe {
-        (&raw mut (*first).spilled).write_volatile(1);
-        if claim(second, sk, entry) {
-            return Inserted::New as u32;
-        }
-        (&raw mut (*second).spilled).write_volatile(1);
-    }
-    match OVERFLOW.insert(sk, entry, BPF_ANY) {
+fn place_in_overflow(sk: u64, birth_ns: u64, who: u64, what: u64) -> u32 {
+    let mut entry = entry(0);
+    // SAFETY: our own.
+    unsafe { fill(&raw mut entry, [birth_ns, who, what]) }
+    match OVERFLOW.insert(sk, &entry, BPF_ANY) {
         Ok(()) => Inserted::New as u32,
         Err(error) if error == -E2BIG => Inserted::Full as u32,
         Err(_) => Inserted::Failed as u32,
@@ -241,7 +306,7 @@ fn place_elsewhere(sk: u64, hash: u64, entry: &SocketEntry) -> u32 {
 
 /// Takes a free place in the bucket, if there is one.
 #[inline(always)]
-fn claim(bucket: *mut SocketBucket, sk: u64, entry: &SocketEntry) -> bool {
+fn claim(bucket: *mut SocketBucket, sk: u64, words: [u64; 3]) -> bool {
     let mut way = 0;
     while way < WAYS {
         // SAFETY: a live element of the map; a place that is claimed is nobody else's.
@@ -251,7 +316,7 @@ fn claim(bucket: *mut SocketBucket, sk: u64, entry: &SocketEntry) -> bool {
                 add32(claim, 1);
                 if claim.read_volatile() == 1 {
                     (*bucket).ways[way] = way as u8;
-                    copy(entry, &raw mut (*bucket).entries[way]);
+                    fill(&raw mut (*bucket).entries[way], words);
                     (&raw mut (*bucket).keys[way]).write_volatile(sk);
                     return true;
                 }
@@ -264,6 +329,7 @@ fn claim(bucket: *mut SocketBucket, sk: u64, entry: &SocketEntry) -> bool {
 }
 
 /// What was known about a socket that is no more.
+#[derive(Clone, Copy)]
 pub struct Gone {
     /// [`SocketEntry::birth_ns`]
     pub birth_ns: u64,
@@ -278,7 +344,7 @@ pub struct Gone {
 impl Gone {
     /// Nothing.
     #[inline(always)]
-    pub fn unknown() -> Self {
+    fn unknown() -> Self {
         let zero = opaque_zero();
         Self {
             birth_ns: zero,
@@ -291,29 +357,33 @@ impl Gone {
     /// # Safety
     /// `entry` is a live entry.
     #[inline(always)]
-    unsafe fn take(&mut self, entry: *const SocketEntry) {
+    unsafe fn of(entry: *const SocketEntry) -> Self {
         // SAFETY: passed on to the caller.
         unsafe {
-            self.birth_ns = (*entry).birth_ns;
-            self.slot = (*entry).slot;
-            self.mark = (*entry).mark;
-            self.flags = (*entry).flags;
+            Self {
+                birth_ns: (&raw const (*entry).birth_ns).read_volatile(),
+                slot: (&raw const (*entry).slot).read_volatile(),
+                mark: (&raw const (*entry).mark).read_volatile(),
+                flags: (&raw const (*entry).flags).read_volatile(),
+            }
         }
     }
 }
 
-/// Removes the entry of `sk`, if there is one; then `into` has what it said.
+/// Removes the entry of `sk`; what it said, if there was one.
 #[inline(always)]
-pub fn take(sk: u64, into: &mut Gone) -> bool {
+pub fn take(sk: u64) -> Option<Gone> {
     let hash = socket_hash(low(sk));
-    let Some(first) = bucket(hash) else {
-        return false;
-    };
+    let first = bucket(hash)?;
     if let Some(way) = way(first, sk) {
-        clear(first, way, into);
-        return true;
+        return Some(clear(first, way));
     }
-    has_spilled(first) && remove_second(sk, hash, into) == 1
+    if !has_spilled(first) {
+        return None;
+    }
+    // Of its own, so that what is found above need not be in memory.
+    let mut gone = Gone::unknown();
+    (remove_second(sk, hash, &mut gone) == 1).then_some(gone)
 }
 
 /// 1 when there was one.
@@ -323,33 +393,31 @@ fn remove_second(sk: u64, hash: u64, into: &mut Gone) -> u32 {
         return 0;
     };
     if let Some(way) = way(second, sk) {
-        clear(second, way, into);
+        *into = clear(second, way);
         return 1;
     }
     let Some(entry) = OVERFLOW.get_ptr_mut(sk) else {
         return 0;
     };
     // SAFETY: a live value of the map.
-    unsafe { into.take(entry) }
+    *into = unsafe { Gone::of(entry) };
     let _ = OVERFLOW.remove(sk);
     1
 }
 
 #[inline(always)]
-fn clear(bucket: *mut SocketBucket, way: usize, into: &mut Gone) {
+fn clear(bucket: *mut SocketBucket, way: usize) -> Gone {
     let way = unknown(bucket, way);
     // SAFETY: a live element of the map, `way` is less than WAYS; the key goes before the claim, after which the
     // place may be somebody else's.
     unsafe {
-        into.take(
-            (&raw const (*bucket).entries)
-                .cast::<SocketEntry>()
-                .add(way),
-        );
+        let entries = (&raw const (*bucket).entries).cast::<SocketEntry>();
+        let gone = Gone::of(entries.add(way));
         (&raw mut (*bucket).keys)
             .cast::<u64>()
             .add(way)
             .write_volatile(0);
         add32((&raw mut (*bucket).claims).cast::<u32>().add(way), u32::MAX);
+        gone
     }
 }

@@ -51,8 +51,8 @@ pub struct ProcessSlot {
     pub key: ProcessKey,
     /// 1: key and value are there.
     pub ready: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Its [`ProcessKey::mark`], once `ready`; 0 in a free place.
+    pub mark: u32,
     /// What is known; zeros in a free place.
     pub stats: ProcessStats,
 }
@@ -69,8 +69,8 @@ pub struct SearchSlot {
     pub key: SearchKey,
     /// 1: key and value are there.
     pub ready: u32,
-    /// Zero.
-    pub pad: u32,
+    /// [`ProcessKey::mark`] of who searches, once `ready`; 0 in a free place.
+    pub mark: u32,
     /// What is known; zeros in a free place.
     pub stats: SearchStats,
 }
@@ -105,25 +105,38 @@ impl ProcessKey {
         (self.tgid as u64).wrapping_mul(GOLDEN)
     }
 
-    /// What tells this process from another one that has its place later.
+    /// What tells this process from another one that has its place later; never 0.
     #[inline(always)]
     pub const fn mark(&self) -> u32 {
-        self.start_boottime_ns as u32 ^ self.tgid.rotate_left(16)
+        self.start_boottime_ns as u32 ^ self.tgid.rotate_left(16) | 1
     }
 }
 
 impl SearchKey {
-    /// Hash that names the first place.
+    /// The words that it is in memory.
     #[inline(always)]
-    pub const fn hash(&self) -> u64 {
+    pub const fn words(&self) -> [u64; 5] {
         let rest = self.netns as u64
             | (self.dst_port_be as u64) << 32
             | (self.op as u64) << 48
             | (self.family as u64) << 56;
-        let who = self.process.start_boottime_ns ^ (self.process.tgid as u64).rotate_left(40);
-        let hash = (rest ^ who.wrapping_mul(GOLDEN)).wrapping_mul(SPREAD);
-        let hash = (hash ^ hash >> 31 ^ self.dst[0]).wrapping_mul(GOLDEN);
-        (hash ^ hash >> 29 ^ self.dst[1]).wrapping_mul(SPREAD)
+        let [high, low] = self.dst;
+        [
+            self.process.start_boottime_ns,
+            self.process.tgid as u64,
+            high,
+            low,
+            rest,
+        ]
+    }
+
+    /// Hash of the [`Self::words`], of which the upper half names the first place.
+    #[inline(always)]
+    pub const fn hash([start, tgid, high, low, rest]: [u64; 5]) -> u64 {
+        let who = (start ^ tgid << 40).wrapping_mul(GOLDEN);
+        let hash = (who ^ rest).wrapping_mul(SPREAD);
+        let hash = (hash ^ hash >> 32 ^ high).wrapping_mul(GOLDEN);
+        (hash ^ hash >> 32 ^ low).wrapping_mul(SPREAD)
     }
 }
 
@@ -223,7 +236,10 @@ mod tests {
             let dst = [0x0000_000a | host << 24, 0];
             others.push(SearchKey { dst, ..key });
         }
-        let mut hashes: Vec<u64> = others.iter().map(SearchKey::hash).collect();
+        let mut hashes: Vec<u64> = others
+            .iter()
+            .map(|key| SearchKey::hash(key.words()))
+            .collect();
         hashes.sort_unstable();
         assert!(hashes.windows(2).all(|pair| pair[0] != pair[1]));
         let mut places: Vec<u32> = hashes.iter().map(|hash| scaled(*hash, 4096)).collect();

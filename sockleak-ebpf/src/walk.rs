@@ -82,6 +82,34 @@ impl Walk {
         }
     }
 
+    /// As [`Self::reached`] from [`Self::start`], in fewer steps where there are two passes.
+    #[inline(always)]
+    pub const fn reached_from(&self, perturb: u32, port_offset: u64, port: u32) -> Reached {
+        if self.one_pass || self.high <= self.low {
+            return self.reached(self.start(perturb, port_offset), port);
+        }
+        let remaining = (self.high - self.low + 1) & !1;
+        let sum = perturb.wrapping_add((port_offset >> 32) as u32);
+        let offset = port.wrapping_sub(self.low);
+        let parity = offset & 1;
+        let start = match sum.checked_rem(remaining) {
+            Some(start) => (start & !1) + parity,
+            None => 0,
+        };
+        let mut walked = offset.wrapping_sub(start);
+        if offset < start {
+            walked = walked.wrapping_add(remaining);
+        }
+        let mut candidates = (walked >> 1) + 1;
+        if parity != 0 {
+            candidates += remaining >> 1;
+        }
+        Reached {
+            candidates,
+            second_parity: parity != 0,
+        }
+    }
+
     /// Whether a search that came to this may have let its slot of `table_perturb` grow by `growth`: by
     /// `max(i, random) + step`, where `i` grows by `step` per port, and `random` is at most 7 steps (none
     /// before 5.18).
@@ -203,6 +231,11 @@ mod tests {
                                 continue;
                             };
                             let reached = walk.reached(start, port);
+                            assert_eq!(walk.reached_from(offset, 0, port), reached);
+                            assert_eq!(
+                                walk.reached_from(0, u64::from(offset) << 32, port),
+                                reached
+                            );
                             assert_eq!(
                                 reached.candidates, examined,
                                 "{walk:?} from {offset} to {port}"

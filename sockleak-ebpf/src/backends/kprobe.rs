@@ -11,7 +11,7 @@ use crate::{
     calls::{self, Call},
     hooks,
     kernel::{Probe, Ptr, SOCKET_SK, Sock, member},
-    maps::count,
+    percpu::count,
 };
 
 #[inline(always)]

@@ -22,7 +22,7 @@ use crate::{
         Direct, FDT_FD, FDT_MAX_FDS, FILE_INODE, FILE_PRIVATE_DATA, FILES_FDT, INODE_MODE, Probe,
         Ptr, REGS_ARG1, REGS_ARG2, REGS_NR, Reader, SOCKET_SK, Sock, TASK_FILES, member, read_user,
     },
-    maps::count,
+    percpu::count,
     sockets,
 };
 

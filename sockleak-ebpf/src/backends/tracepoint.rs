@@ -30,12 +30,12 @@ const ALLOW: i32 = 1;
 fn cgroup_create(ctx: SockContext) -> i32 {
     if is_tcp(&ctx) {
         let sk = address(&ctx);
-        let creation = hooks::alloc::begun(0);
+        let creation = hooks::alloc::begun(sk, 0);
         // A cgroup program cannot take stacks: the end of socket() does.
         if hooks::stack::wanted(&creation) {
             super::syscalls::creating(sk);
         }
-        hooks::alloc::keep(sk, &creation.entry);
+        hooks::alloc::keep(&creation.new);
         emit::write(EventKind::Alloc, unconnected(&ctx, sk, 0));
     }
     ALLOW

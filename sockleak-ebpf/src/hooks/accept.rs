@@ -11,15 +11,17 @@
 //!   CONFIG_SECURITY_NETWORK): the same moment, through `sock_graft`; also called for other
 //!   families, hence the filter.
 
-use sockleak_ebpf::{EventKind, IPPROTO_TCP, SOCKET_ACCEPTED, SOCKET_TRIED};
+use sockleak_ebpf::{EventKind, IPPROTO_TCP, NO_SLOT, SOCKET_ACCEPTED, SOCKET_TRIED};
 
-use super::{alloc, search};
+use super::alloc;
 
 use crate::{
     emit,
     kernel::{Reader, Sock},
-    maps::{add, count},
-    process, sockets,
+    maps::add,
+    percpu::{count, recently},
+    process,
+    sockets::New,
 };
 
 /// A listener was cloned into a child.
@@ -50,15 +52,20 @@ pub fn handed_over<R: Reader>(sk: &Sock<R>) {
 fn took<R: Reader>(sk: &Sock<R>) {
     count!(accepted);
     let key = process::current_key();
-    // It has been connected: that it did not try to is no news.
-    let mut entry = sockets::entry(SOCKET_ACCEPTED | SOCKET_TRIED);
-    entry.birth_ns = search::now();
+    let mut new = New {
+        sk: sk.addr(),
+        birth_ns: recently(),
+        slot: NO_SLOT,
+        mark: 0,
+        // It has been connected: that it did not try to is no news.
+        flags: SOCKET_ACCEPTED | SOCKET_TRIED,
+        stack: 0,
+    };
     if let Some(known) = process::record(&key) {
-        entry.slot = known.slot;
-        entry.mark = key.mark();
+        (new.slot, new.mark) = (known.slot, known.mark);
         // SAFETY: a live value of the process map.
         unsafe { add(&raw mut (*known.stats).accepted, 1) }
     }
-    alloc::keep(sk.addr(), &entry);
+    alloc::keep(&new);
     emit::event(EventKind::Accept, sk, 0);
 }

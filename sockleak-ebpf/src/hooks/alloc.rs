@@ -10,15 +10,16 @@
 //! and `sk_kern_sock` are set before; `sk_socket->file` is not.
 
 use aya_ebpf::programs::tracing::StackIdContext;
-use sockleak_ebpf::{EventKind, ProcessKey, SOCKET_KERNEL, SocketEntry};
+use sockleak_ebpf::{EventKind, NO_SLOT, ProcessKey, SOCKET_KERNEL};
 
-use super::{follow, search, stack};
+use super::{follow, stack};
 use crate::{
     emit,
     kernel::{Reader, Sock},
-    maps::{add, count},
+    maps::add,
+    percpu::{count, recently},
     process,
-    sockets::{self, Inserted},
+    sockets::{self, Inserted, New},
 };
 
 /// At entry of `tcp_v4_init_sock` or `tcp_v6_init_sock`.
@@ -29,11 +30,11 @@ pub fn init_sock<R: Reader, C: StackIdContext>(ctx: &C, sk: &Sock<R>) {
         count!(allocated_kernel);
     }
     let flags = if kernel { SOCKET_KERNEL } else { 0 };
-    let mut creation = begun(flags);
+    let mut creation = begun(sk.addr(), flags);
     if !kernel && stack::wanted(&creation) {
-        creation.entry.stack = stack::take(ctx, sk.family());
+        creation.new.stack = stack::take(ctx, sk.family());
     }
-    keep(sk.addr(), &creation.entry);
+    keep(&creation.new);
     emit::event(EventKind::Alloc, sk, 0);
 }
 
@@ -42,33 +43,35 @@ pub struct Creation {
     /// Who creates it.
     pub key: ProcessKey,
     /// What is known of it.
-    pub entry: SocketEntry,
+    pub new: New,
 }
 
-/// Counts the creation of a socket by the current process.
+/// Counts the creation of the socket `sk` by the current process.
 #[inline(always)]
-pub fn begun(flags: u32) -> Creation {
+pub fn begun(sk: u64, flags: u32) -> Creation {
     count!(allocated);
     let key = process::current_key();
-    let mut creation = Creation {
-        key,
-        entry: sockets::entry(flags),
+    let mut new = New {
+        sk,
+        birth_ns: recently(),
+        slot: NO_SLOT,
+        mark: 0,
+        flags,
+        stack: 0,
     };
-    creation.entry.birth_ns = search::now();
     if let Some(known) = process::record(&key) {
-        creation.entry.slot = known.slot;
-        creation.entry.mark = key.mark();
+        (new.slot, new.mark) = (known.slot, known.mark);
         // SAFETY: a live value of the process map.
         unsafe { add(&raw mut (*known.stats).allocated, 1) }
     }
     follow::created(&key, flags);
-    creation
+    Creation { key, new }
 }
 
 /// Puts a new socket into the socket map.
 #[inline(always)]
-pub fn keep(sk: u64, entry: &SocketEntry) {
-    match sockets::insert(sk, entry) {
+pub fn keep(new: &New) {
+    match sockets::insert(new) {
         Inserted::New => {}
         // The memory is in use again, so the destruction of its last owner was missed.
         Inserted::Replaced => count!(sockets_stale),

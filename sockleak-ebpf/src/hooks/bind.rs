@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     kernel::{Reader, Sock},
-    sockets,
+    percpu::now,
+    process, sockets,
 };
 
 const TCP_LISTEN: u8 = 10;
@@ -66,7 +67,7 @@ pub fn end<R: Reader>(sk: &Sock<R>, snum: u16, result: i32) {
         range,
         dst_port_be: 0,
     };
-    let _ = search::account(sk, &sk.net(), &outcome, search::now());
+    let _ = search::account(sk, &sk.net(), &process::thread(), &outcome, now());
     if failed && matches!(op, Op::Listen) {
         let (src, _) = sk.addresses();
         failure::record(
@@ -102,8 +103,8 @@ fn close(sk: u64) -> (u64, u64) {
         if (*entry).flags & SEARCH_OPEN == 0 {
             return (UNKNOWN, UNKNOWN);
         }
-        let took = search::now().wrapping_sub((*entry).search_ns);
-        let cpu_ns = search::cpu_ns(entry, took);
+        let took = now().wrapping_sub((*entry).search_ns);
+        let cpu_ns = search::cpu_ns(entry, &process::thread(), took);
         (*entry).search_ns = took;
         (*entry).flags = (*entry).flags & !SEARCH_OPEN | SEARCH_TOLD;
         (took, cpu_ns)

@@ -35,8 +35,9 @@ use super::{
 use crate::{
     emit,
     kernel::{Probe, Reader, Sock},
-    maps::{SEARCHES, Shared, add, count},
-    sockets,
+    maps::{SEARCHES, Shared, add},
+    percpu::{count, now},
+    process, sockets,
 };
 
 /// Address of the variable `table_perturb` (a pointer to `u32[65536]`); 0 unknown.
@@ -122,21 +123,22 @@ pub fn end<R: Reader>(sk: &Sock<R>, port_offset: u64, result: i32) {
         return;
     };
     let errno = result.wrapping_neg() as u32;
-    let now_ns = search::now();
+    let now_ns = now();
+    let thread = process::thread();
     // SAFETY: a live value of the socket map; the socket is locked by the caller.
     let (flags, took, cpu_ns, before) = unsafe {
-        let seen = ((*entry).flags, (*entry).search_ns, (*entry).perturb);
-        let (took, cpu_ns, before) = if seen.0 & (SEARCH_OPEN | SEARCH_BOUND) != 0 {
-            let took = now_ns.wrapping_sub(seen.1);
-            (took, search::cpu_ns(entry, took), seen.2)
+        let flags = (*entry).flags;
+        let (took, cpu_ns, before) = if flags & (SEARCH_OPEN | SEARCH_BOUND) != 0 {
+            let took = now_ns.wrapping_sub((*entry).search_ns);
+            (took, search::cpu_ns(entry, &thread, took), (*entry).perturb)
         } else {
             (UNKNOWN, UNKNOWN, 0)
         };
         (*entry).search_ns = took;
         (*entry).errno = errno as u16;
         // A failed search stays marked for `no_port`, which follows.
-        (*entry).flags = seen.0 & !SEARCH_OPEN | SEARCH_TOLD;
-        (seen.0, took, cpu_ns, before)
+        (*entry).flags = flags & !SEARCH_OPEN | SEARCH_TOLD;
+        (flags, took, cpu_ns, before)
     };
     if flags & SEARCH_BOUND != 0 {
         return;
@@ -175,7 +177,7 @@ pub fn end<R: Reader>(sk: &Sock<R>, port_offset: u64, result: i32) {
             }
         }
     }
-    let slot = search::account(sk, &net, &outcome, now_ns);
+    let slot = search::account(sk, &net, &thread, &outcome, now_ns);
     if slot != NO_SLOT {
         // SAFETY: a live value of the socket map; the socket is locked by the caller.
         unsafe {
@@ -188,7 +190,7 @@ pub fn end<R: Reader>(sk: &Sock<R>, port_offset: u64, result: i32) {
 /// How many ports a search has examined that found `port`, when its slot was `before`; `None` unknown.
 #[inline(always)]
 fn examined(walk: &Walk, before: u32, port_offset: u64, port: u32, step_width: u32) -> Option<u32> {
-    let reached = walk.reached(walk.start(before, port_offset), port);
+    let reached = walk.reached_from(before, port_offset, port);
     if step_width == 0 && PERTURB_PROVEN.load() == 1 {
         return Some(reached.candidates);
     }
@@ -325,7 +327,7 @@ fn ask<R: Reader>(sk: &Sock<R>, into: &mut Told) -> u32 {
 /// As [`search::account`], a function of its own like [`conclude`].
 #[inline(never)]
 fn account_apart<R: Reader>(sk: &Sock<R>, outcome: &Outcome) {
-    let _ = search::account(sk, &sk.net(), outcome, search::now());
+    let _ = search::account(sk, &sk.net(), &process::thread(), outcome, now());
 }
 
 /// Notes with the socket that its search has failed.
@@ -371,12 +373,12 @@ fn told(entry: *mut SocketEntry) -> Told {
             errno,
         }
     } else if flags & (SEARCH_OPEN | SEARCH_BOUND) != 0 {
-        let took = search::now().wrapping_sub(search_ns);
+        let took = now().wrapping_sub(search_ns);
         Told {
             flags,
             search_ns: took,
             // SAFETY: a live value of the socket map.
-            cpu_ns: unsafe { search::cpu_ns(entry, took) },
+            cpu_ns: unsafe { search::cpu_ns(entry, &process::thread(), took) },
             errno,
         }
     } else {
@@ -436,7 +438,7 @@ pub fn time_wait<R: Reader>(sk: &Sock<R>) {
     if let Some(place) = SEARCHES.get_ptr_mut(slot) {
         // SAFETY: a live element of the search map. If the process has ended, somebody else may have the place.
         unsafe {
-            if (*place).key.process.mark() == mark {
+            if (&raw const (*place).mark).read_volatile() == mark {
                 add(&raw mut (*place).stats.time_waits, 1);
             }
         }
@@ -452,7 +454,7 @@ pub fn ended_at_latest<R: Reader>(sk: &Sock<R>, port_be: u16) {
     let Some(entry) = sockets::find(sk.addr()) else {
         return;
     };
-    let now_ns = search::now();
+    let now_ns = now();
     // SAFETY: a live value of the socket map; the socket is held by the system call.
     let (flags, took) = unsafe {
         let flags = (*entry).flags;
@@ -482,7 +484,7 @@ pub fn ended_at_latest<R: Reader>(sk: &Sock<R>, port_be: u16) {
         range,
         dst_port_be: port_be,
     };
-    let _ = search::account(sk, &sk.net(), &outcome, now_ns);
+    let _ = search::account(sk, &sk.net(), &process::thread(), &outcome, now_ns);
 }
 
 /// The connection `sk` is there: its search was over before now.
@@ -492,7 +494,7 @@ pub fn established<R: Reader>(sk: &Sock<R>) {
         // SAFETY: a live value of the socket map; the socket is locked.
         unsafe {
             if (*entry).flags & SEARCH_OPEN != 0 {
-                (*entry).search_ns = search::now().wrapping_sub((*entry).search_ns);
+                (*entry).search_ns = now().wrapping_sub((*entry).search_ns);
                 (*entry).errno = 0;
                 (*entry).flags |= SEARCH_TOLD;
             }

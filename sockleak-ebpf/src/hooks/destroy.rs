@@ -10,20 +10,22 @@ use sockleak_ebpf::{EventKind, SOCKET_ADOPTED, SOCKET_KERNEL};
 use crate::{
     emit,
     kernel::{Reader, Sock},
-    maps::{add, count},
-    process,
-    sockets::{self, Gone},
+    maps::add,
+    percpu::count,
+    process, sockets,
 };
 
 /// The socket `sk` is destroyed.
 #[inline(always)]
 pub fn destroyed<R: Reader>(sk: &Sock<R>) {
-    let mut gone = Gone::unknown();
-    if !sockets::take(sk.addr(), &mut gone) || gone.flags & SOCKET_ADOPTED != 0 {
-        count!(destroyed_unknown);
-        emit::event(EventKind::Destroy, sk, 0);
-        return;
-    }
+    let gone = match sockets::take(sk.addr()) {
+        Some(gone) if gone.flags & SOCKET_ADOPTED == 0 => gone,
+        _ => {
+            count!(destroyed_unknown);
+            emit::event(EventKind::Destroy, sk, 0);
+            return;
+        }
+    };
     count!(destroyed_known);
     if gone.flags & SOCKET_KERNEL != 0 {
         count!(destroyed_kernel);

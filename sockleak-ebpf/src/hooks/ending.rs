@@ -21,7 +21,8 @@ use sockleak_ebpf::{Ending, SOCKET_ACCEPTED, SOCKET_ADOPTED, SOCKET_TRIED, Socke
 use super::search;
 use crate::{
     kernel::{Reader, Sock},
-    maps::{ENDINGS, add, count},
+    maps::{ENDINGS, add},
+    percpu::count,
     sockets,
 };
 

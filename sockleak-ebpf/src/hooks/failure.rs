@@ -16,7 +16,8 @@ use sockleak_ebpf::{AF_INET, AF_INET6, Cause, FailureKey, FailureStats, Op, UNKN
 use super::search::{self, UNCOUNTED};
 use crate::{
     kernel::{Probe, Reader, Sock},
-    maps::{FAILURES, NO_FAILURES, add, count},
+    maps::{FAILURES, NO_FAILURES, add},
+    percpu::{count, now},
     process,
 };
 
@@ -86,7 +87,7 @@ pub fn record<R: Reader>(sk: &Sock<R>, failure: &Failure) {
     unsafe {
         add(&raw mut (*stats).count, 1);
         core::ptr::write_volatile(&raw mut (*stats).latest, latest);
-        (*stats).last_ns = search::now();
+        (*stats).last_ns = now();
         if failure.search_ns != UNKNOWN {
             add(&raw mut (*stats).timed, 1);
             add(&raw mut (*stats).total_ns, failure.search_ns);

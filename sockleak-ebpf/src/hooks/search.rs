@@ -4,7 +4,7 @@
 //! so there is one at a time. What came of it goes into one element per (process, op,
 //! destination).
 
-use aya_ebpf::{Global, helpers::bpf_ktime_get_ns};
+use aya_ebpf::Global;
 use sockleak_ebpf::{
     EventKind, LATENCY_BUCKETS, NO_SLOT, Op, PROBES, ProcessKey, SEARCH_BOUND, SEARCH_FAILED,
     SEARCH_KNOWN, SEARCH_OPEN, SEARCH_TOLD, SOCKET_ADOPTED, SearchKey, SearchSlot, SearchStats,
@@ -14,9 +14,10 @@ use sockleak_ebpf::{
 use crate::{
     emit,
     kernel::{Net, Reader, Sock},
-    maps::{SEARCH_CLAIMS, SEARCHES, add, add32, claimed, count, opaque_zero},
-    process,
-    sockets::{self, Inserted},
+    maps::{SEARCH_CLAIMS, SEARCHES, add, add32, claimed, opaque_zero},
+    percpu::{count, now},
+    process::{self, Thread},
+    sockets::{self, Inserted, New},
 };
 
 /// Ports examined: not known.
@@ -50,13 +51,6 @@ pub struct Outcome {
     pub dst_port_be: u16,
 }
 
-/// Nanoseconds of `CLOCK_MONOTONIC`.
-#[inline(always)]
-pub fn now() -> u64 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_ktime_get_ns() }
-}
-
 /// A search for `sk` begins: marks its entry with `mark` ([`SEARCH_OPEN`] or [`SEARCH_BOUND`]).
 /// `sport` is what `inet_sport` still holds of an earlier connection. Returns the entry.
 #[inline(always)]
@@ -72,14 +66,15 @@ pub fn begin<R: Reader>(
         (*entry).flags = (*entry).flags & !STATE | mark;
         (*entry).perturb = perturb;
         (*entry).errno = sport;
-        (*entry).ran_ns = process::current_ran_ns() as u32;
-        (*entry).switches = process::current_switches();
+        let thread = process::thread();
+        (*entry).ran_ns = thread.ran_ns() as u32;
+        (*entry).switches = thread.switches();
         (*entry).search_ns = now();
     }
     Some(entry)
 }
 
-/// CPU time of the search of `entry` that has taken `took` ns and ends now.
+/// CPU time of the search of `entry` by the current `thread` that has taken `took` ns and ends now.
 ///
 /// A thread that was not switched out has run all the time. One that was has run as long as the
 /// scheduler says, which it updates at its ticks: wrong by up to one each time (1 to 10 ms), right
@@ -88,14 +83,14 @@ pub fn begin<R: Reader>(
 /// # Safety
 /// `entry` is a live value of the socket map.
 #[inline(always)]
-pub unsafe fn cpu_ns(entry: *const SocketEntry, took: u64) -> u64 {
+pub unsafe fn cpu_ns(entry: *const SocketEntry, thread: &Thread, took: u64) -> u64 {
     // SAFETY: passed on to the caller.
     let (switches, ran_ns) = unsafe { ((*entry).switches, (*entry).ran_ns) };
-    if switches == process::current_switches() {
+    if switches == thread.switches() {
         return took;
     }
     // The lower half: no search takes seconds.
-    let cpu_ns = u64::from((process::current_ran_ns() as u32).wrapping_sub(ran_ns));
+    let cpu_ns = u64::from((thread.ran_ns() as u32).wrapping_sub(ran_ns));
     if cpu_ns < took { cpu_ns } else { took }
 }
 
@@ -117,11 +112,15 @@ pub fn entry<R: Reader>(sk: &Sock<R>) -> Option<*mut SocketEntry> {
 /// A function of its own, so that the object has it once and not in every hook.
 #[inline(never)]
 fn adopt(sk: u64) {
-    let adopted = sockets::entry(SOCKET_ADOPTED);
-    if matches!(
-        sockets::insert(sk, &adopted),
-        Inserted::Full | Inserted::Failed
-    ) {
+    let adopted = New {
+        sk,
+        birth_ns: 0,
+        slot: NO_SLOT,
+        mark: 0,
+        flags: SOCKET_ADOPTED,
+        stack: 0,
+    };
+    if matches!(sockets::insert(&adopted), Inserted::Full | Inserted::Failed) {
         count!(searches_unmatched);
     }
 }
@@ -144,31 +143,39 @@ pub fn key<R: Reader>(op: Op, sk: &Sock<R>, net: &Net<R>, process: ProcessKey) -
     }
 }
 
-/// Adds a search by the current process, which ended at `now_ns`, to what is known. Returns its place in
+/// Adds a search by the current `thread`, which ended at `now_ns`, to what is known. Returns its place in
 /// the search map, [`NO_SLOT`] when there is none.
 #[inline(always)]
-pub fn account<R: Reader>(sk: &Sock<R>, net: &Net<R>, outcome: &Outcome, now_ns: u64) -> u32 {
+pub fn account<R: Reader>(
+    sk: &Sock<R>,
+    net: &Net<R>,
+    thread: &Thread,
+    outcome: &Outcome,
+    now_ns: u64,
+) -> u32 {
     // The index need not be a constant, and the verifier must see its bound.
     match outcome.op {
         Op::Connect => count!(searches[0]),
         Op::Bind => count!(searches[1]),
         Op::Listen => count!(searches[2]),
     }
-    let mut key = key(outcome.op, sk, net, process::current_key());
+    let mut key = key(outcome.op, sk, net, thread.process());
     if outcome.dst_port_be != 0 {
         key.dst_port_be = outcome.dst_port_be;
     }
-    let (slot, place) = place_of(&key);
+    let (slot, place) = place_of(key.words());
     if !place.is_null() {
         // SAFETY: a live value of the search map.
         unsafe { take_in(&raw mut (*place).stats, outcome, now_ns) }
     }
-    let kind = match outcome.op {
-        Op::Connect => EventKind::Connect,
-        Op::Bind | Op::Listen => EventKind::Bind,
-    };
-    // A copy, so that the original need not be in memory.
-    emit::search(kind, sk, *outcome);
+    if emit::wanted() {
+        let kind = match outcome.op {
+            Op::Connect => EventKind::Connect,
+            Op::Bind | Op::Listen => EventKind::Bind,
+        };
+        // A copy, so that the original need not be in memory.
+        emit::search(kind, sk, *outcome);
+    }
     slot
 }
 
@@ -183,12 +190,12 @@ fn place_after(first: u32, probe: u32) -> u32 {
     if place >= all { place - all } else { place }
 }
 
-/// Whether this is the place of `key`.
+/// Whether this is the place of the key with these words.
 #[inline(always)]
-fn is_at(slot: u32, key: &SearchKey) -> bool {
+fn is_at(slot: u32, words: [u64; 5]) -> bool {
     match SEARCHES.get_ptr(slot) {
         // SAFETY: a live element of the map.
-        Some(place) => unsafe { is_of(place, key) },
+        Some(place) => unsafe { is_of(place, words) },
         None => false,
     }
 }
@@ -196,33 +203,30 @@ fn is_at(slot: u32, key: &SearchKey) -> bool {
 /// # Safety
 /// `place` is a live element of the search map.
 #[inline(always)]
-unsafe fn is_of(place: *const SearchSlot, key: &SearchKey) -> bool {
-    // SAFETY: passed on to the caller.
+unsafe fn is_of(place: *const SearchSlot, words: [u64; 5]) -> bool {
+    // SAFETY: passed on to the caller; a key is five words, without padding.
     unsafe {
+        let key = (&raw const (*place).key).cast::<u64>();
         (&raw const (*place).ready).read_volatile() == 1
-            && (*place).key.process.start_boottime_ns == key.process.start_boottime_ns
-            && (*place).key.process.tgid == key.process.tgid
-            && (*place).key.dst[0] == key.dst[0]
-            && (*place).key.dst[1] == key.dst[1]
-            && (*place).key.netns == key.netns
-            && (*place).key.dst_port_be == key.dst_port_be
-            && (*place).key.op == key.op
-            && (*place).key.family == key.family
+            && key.read_volatile() == words[0]
+            && key.add(1).read_volatile() == words[1]
+            && key.add(2).read_volatile() == words[2]
+            && key.add(3).read_volatile() == words[3]
+            && key.add(4).read_volatile() == words[4]
     }
 }
 
-/// The place of `key`; [`NO_SLOT`] and null when there is none.
+/// The place of the key with these words; [`NO_SLOT`] and null when there is none.
 #[inline(always)]
-fn place_of(key: &SearchKey) -> (u32, *mut SearchSlot) {
-    let first = scaled(key.hash(), SEARCH_SLOTS.load());
+fn place_of(words: [u64; 5]) -> (u32, *mut SearchSlot) {
+    let first = scaled(SearchKey::hash(words), SEARCH_SLOTS.load());
     if let Some(place) = SEARCHES.get_ptr_mut(first) {
         // SAFETY: a live element of the map.
-        if unsafe { is_of(place, key) } {
+        if unsafe { is_of(place, words) } {
             return (first, place);
         }
     }
-    // SAFETY: a key is five words, without padding.
-    let [start, tgid, high, low, rest] = unsafe { core::mem::transmute_copy(key) };
+    let [start, tgid, high, low, rest] = words;
     let slot = search_place(start, tgid, high, low, rest);
     let place = SEARCHES.get_ptr_mut(slot);
     (slot, place.unwrap_or(core::ptr::null_mut()))
@@ -234,9 +238,10 @@ fn place_of(key: &SearchKey) -> (u32, *mut SearchSlot) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn search_place(start: u64, tgid: u64, high: u64, low: u64, rest: u64) -> u32 {
-    // SAFETY: as in `place_of`.
-    let key: SearchKey = unsafe { core::mem::transmute([start, tgid, high, low, rest]) };
-    elsewhere(&key, scaled(key.hash(), SEARCH_SLOTS.load()))
+    let words = [start, tgid, high, low, rest];
+    // SAFETY: a key is five words, without padding.
+    let key: SearchKey = unsafe { core::mem::transmute(words) };
+    elsewhere(&key, scaled(SearchKey::hash(words), SEARCH_SLOTS.load()))
 }
 
 /// As [`adopt`].
@@ -245,7 +250,7 @@ fn elsewhere(key: &SearchKey, first: u32) -> u32 {
     let mut probe = 1;
     while probe < PROBES {
         let slot = place_after(first, probe);
-        if is_at(slot, key) {
+        if is_at(slot, key.words()) {
             return slot;
         }
         probe += 1;
@@ -268,6 +273,7 @@ fn first_search(key: &SearchKey, first: u32) -> u32 {
             unsafe {
                 if claimed(claim) {
                     (*place).key = *key;
+                    (*place).mark = key.process.mark();
                     (&raw mut (*place).ready).write_volatile(1);
                     return slot;
                 }
@@ -295,20 +301,22 @@ unsafe fn take_in(stats: *mut SearchStats, outcome: &Outcome, now_ns: u64) {
         }
         if outcome.candidates != UNCOUNTED {
             let candidates = u64::from(outcome.candidates);
-            add(&raw mut (*stats).counted, 1);
             add(&raw mut (*stats).candidates, candidates);
             if candidates > (*stats).candidates_max {
                 (*stats).candidates_max = candidates;
             }
+        } else {
+            add(&raw mut (*stats).uncounted, 1);
         }
-        if outcome.cpu_ns != UNKNOWN {
-            add(&raw mut (*stats).measured, 1);
+        if outcome.cpu_ns == UNKNOWN {
+            add(&raw mut (*stats).unmeasured, 1);
+        } else {
             add(&raw mut (*stats).cpu_ns, outcome.cpu_ns);
         }
         if outcome.search_ns == UNKNOWN {
+            add(&raw mut (*stats).untimed, 1);
             return;
         }
-        add(&raw mut (*stats).timed, 1);
         add(&raw mut (*stats).total_ns, outcome.search_ns);
         if outcome.upper_bound {
             add(&raw mut (*stats).upper_bounds, 1);

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     kernel::top_of_user_stack,
-    maps::{SITES, STACK_EPOCH, STACKS, SUSPECTS, add, count},
+    maps::{SITES, STACK_EPOCH, STACKS, SUSPECTS, add},
+    percpu::count,
 };
 
 /// When to take stacks: [`STACKS_NEVER`], [`sockleak_ebpf::STACKS_AUTO`] or [`STACKS_ALWAYS`].
@@ -44,14 +45,15 @@ pub fn wanted(creation: &Creation) -> bool {
         STACKS_ALWAYS => true,
         _ => {
             if SUSPECTS
-                .get(creation.entry.slot)
+                .get(creation.new.slot)
                 .is_some_and(|suspect| *suspect != 0)
             {
                 return true;
             }
-            // Which one it is must not depend on what the program does, only its number; the clock's low bits
-            // are as good as a random number and are there already.
-            let spread = creation.entry.birth_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            // Which one it is must not depend on what the program does, only its number; the time of birth, which
+            // is different for each, is there already.
+            let spread = creation.new.birth_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let spread = (spread ^ spread >> 32).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             (spread >> 32) as u32 & SAMPLE_MASK.load() == 0
         }
     }

@@ -4,9 +4,9 @@ use std::collections::HashMap as Index;
 use std::collections::hash_map::Entry;
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, MapError};
 use sockleak_ebpf::{
-    Counters as AbiCounters, FailureKey, FailureStats, ProcessSlot, SearchSlot, names::maps,
+    CPUS, Counters as AbiCounters, FailureKey, FailureStats, ProcessSlot, SearchSlot, names::maps,
 };
 
 use super::slots::Slots;
@@ -24,7 +24,7 @@ const COUNTERS: usize = size_of::<AbiCounters>();
 
 /// The maps that are polled. Values are taken as bytes and decoded as foreign input.
 pub struct KernelMaps {
-    counters: PerCpuArray<MapData, [u8; COUNTERS]>,
+    counters: Array<MapData, [u8; COUNTERS * CPUS]>,
     processes: Slots<PROCESS>,
     suspects: Array<MapData, u32>,
     marked: Vec<u32>,
@@ -69,7 +69,7 @@ impl KernelMaps {
             .counters
             .get(&0, 0)
             .context("reading the counters of the kernel side")?;
-        decode::counters(copies.iter().map(<[u8; COUNTERS]>::as_slice))
+        decode::counters(copies.chunks_exact(COUNTERS))
             .context("reading the counters of the kernel side")
     }
 
