@@ -1,24 +1,18 @@
 //! Ring buffer events, with `--events`.
 
-use aya_ebpf::{
-    Global,
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
-};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use sockleak_ebpf::{EventKind, EventRecord};
 
 use crate::hooks::search::Outcome;
 
 use crate::{
+    constants::EMIT_EVENTS,
     kernel::{CurrentTask, Reader, Sock, current_task},
     maps::EVENTS,
     percpu::count,
 };
 
-/// 1: write every event. A constant to the verifier: when 0, nothing of this file is left.
-#[unsafe(no_mangle)]
-pub static EMIT_EVENTS: Global<u32> = Global::new(0);
-
-/// Whether events are written; a constant to the verifier.
+/// Whether events are written; a constant to the verifier: when not, nothing of this file is left.
 #[inline(always)]
 pub fn wanted() -> bool {
     EMIT_EVENTS.load() == 1

@@ -1,8 +1,8 @@
 //! The kernel structure members that the programs read.
 //!
 //! Rust emits no CO-RE relocations, so the offsets come from the running kernel's BTF: user
-//! space resolves every path of this table and overrides the global of the same name before
-//! load. The verifier sees a frozen constant.
+//! space resolves every path of this table and writes what it finds into the instructions before
+//! load: see [`crate::placeholders`].
 
 /// Value of an offset global when the running kernel has no such member.
 pub const ABSENT: u32 = u32::MAX;
@@ -10,16 +10,16 @@ pub const ABSENT: u32 = u32::MAX;
 /// A kernel structure member that a program reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldSpec {
-    /// Name of the global that receives the offset.
+    /// Name of its constant.
     pub global: &'static str,
     /// `struct.member.member...`; anonymous members are transparent.
     pub path: &'static str,
     /// Size of the load in bytes; the member must have exactly this size. 0 means a bit: the
-    /// member is a one-bit bitfield or a boolean byte and the global receives its *bit* offset.
+    /// member is a one-bit bitfield or a boolean byte.
     pub size: u32,
 }
 
-/// Calls `$apply!` with the table; the library makes data of it, the programs make globals.
+/// Calls `$apply!` with the table; the library makes data of it, the programs make constants.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! kernel_fields {
@@ -90,6 +90,7 @@ macro_rules! kernel_fields {
             (MM_EXE_FILE, "mm_struct.exe_file", 8)
             (BINPRM_INTERP, "linux_binprm.interp", 8)
             (MPTCP_FIRST, "mptcp_sock.first", 8)
+            (NUMBER, "refcount_struct.refs.counter", 4)
         }
     };
 }

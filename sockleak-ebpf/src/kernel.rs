@@ -1,35 +1,19 @@
 //! Typed, offset-checked reads of kernel structures.
 //!
-//! The offsets are globals that user space fills from the running kernel's BTF before load.
+//! User space writes the offsets into the instructions, from the running kernel's BTF.
 
 use core::marker::PhantomData;
 
-use aya_ebpf::{
-    Global,
-    helpers::{
-        bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs,
-        generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_skc_to_tcp_sock},
-    },
+use aya_ebpf::helpers::{
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs,
+    generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_skc_to_tcp_sock},
 };
 use sockleak_ebpf::{
     ABSENT, AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, OPTION_NO_PORT, OPTION_REUSEADDR,
     OPTION_REUSEPORT, SOCK_STREAM,
 };
 
-macro_rules! globals {
-    ($(($global:ident, $path:literal, $size:literal))*) => {
-        $(#[doc = $path] #[unsafe(no_mangle)] pub static $global: Global<u32> = Global::new(ABSENT);)*
-    };
-}
-sockleak_ebpf::kernel_fields!(globals);
-
-/// 1 when `bpf_get_current_task_btf` exists (5.11+).
-#[unsafe(no_mangle)]
-pub static TASK_BTF: Global<u32> = Global::new(0);
-
-/// 1 when `bpf_task_pt_regs` exists (5.15+).
-#[unsafe(no_mangle)]
-pub static TASK_REGS: Global<u32> = Global::new(0);
+pub use crate::constants::*;
 
 /// Bit of `inet_flags` (`INET_FLAGS_BIND_ADDRESS_NO_PORT`, 6.6 to 7.2; before, a bitfield).
 const INET_FLAGS_BIND_ADDRESS_NO_PORT: u32 = 18;
@@ -42,11 +26,17 @@ pub trait Reader {
     /// `from` is what the implementation asks for.
     unsafe fn read<T: Copy + Default>(from: *const u8) -> T;
 
-    /// Reads a `T` at this offset of the `struct tcp_sock` that the TCP socket `sk` is; zero when it is none.
+    /// Reads a member of the structure at `base`, as [`Member::load`]; zero when the memory cannot be read.
     ///
     /// # Safety
-    /// As [`Self::read`], for `sk`; the offset is that of a member with this size.
-    unsafe fn read_beyond<T: Copy + Default>(sk: *const u8, offset: usize) -> T;
+    /// `base` is what the implementation asks for, and `T` what [`Member::load`] does.
+    unsafe fn member<T: Copy + Default>(base: *const u8, field: &impl Member) -> T;
+
+    /// Reads a member of the `struct tcp_sock` that the TCP socket `sk` is; zero when it is none.
+    ///
+    /// # Safety
+    /// As [`Self::member`], for `sk`.
+    unsafe fn beyond<T: Copy + Default>(sk: *const u8, field: &impl Member) -> T;
 }
 
 /// Plain loads through pointers that the verifier knows the type of (trampolines, tp_btf,
@@ -61,19 +51,29 @@ impl Reader for Direct {
     }
 
     #[inline(always)]
-    unsafe fn read_beyond<T: Copy + Default>(sk: *const u8, offset: usize) -> T {
+    unsafe fn member<T: Copy + Default>(base: *const u8, field: &impl Member) -> T {
+        // SAFETY: passed on to the caller.
+        unsafe { field.load(base) }
+    }
+
+    #[inline(always)]
+    unsafe fn beyond<T: Copy + Default>(sk: *const u8, field: &impl Member) -> T {
+        if CAST.load() == 1 {
+            // SAFETY: passed on to the caller.
+            return unsafe { field.load(field.cast(sk)) };
+        }
         // SAFETY: the helper (5.9) asks for a socket of any kind; what it returns has the greater type.
         unsafe {
             let tcp = bpf_skc_to_tcp_sock(sk.cast_mut().cast());
             if tcp.is_null() {
                 return T::default();
             }
-            Self::read(tcp.cast_const().cast::<u8>().add(offset))
+            field.load(tcp.cast_const().cast())
         }
     }
 }
 
-/// Reads by helper, for pointers without a type (kprobes, cgroup programs).
+/// Reads by helper, for pointers without a type (kprobes, cgroup programs), where they cannot be given one.
 pub struct Probe;
 
 impl Reader for Probe {
@@ -90,26 +90,49 @@ impl Reader for Probe {
     }
 
     #[inline(always)]
-    unsafe fn read_beyond<T: Copy + Default>(sk: *const u8, offset: usize) -> T {
+    unsafe fn member<T: Copy + Default>(base: *const u8, field: &impl Member) -> T {
         // SAFETY: passed on to the caller.
-        unsafe { Self::read(sk.add(offset)) }
+        unsafe {
+            if CAST.load() == 1 {
+                field.load(field.cast(base))
+            } else {
+                Self::read(base.add(field.offset() as usize))
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn beyond<T: Copy + Default>(sk: *const u8, field: &impl Member) -> T {
+        // SAFETY: passed on to the caller.
+        unsafe { Self::member(sk, field) }
     }
 }
 
-/// Reads the member at the offset in `field`.
+/// As [`Reader::member`].
 ///
 /// # Safety
-/// As [`Reader::read`], for `base`.
+/// As there.
 #[inline(always)]
-pub unsafe fn member<R: Reader, T: Copy + Default>(base: *const u8, field: &Global<u32>) -> T {
-    // SAFETY: passed on to the caller; the offset lies within the structure.
-    unsafe { R::read(base.add(field.load() as usize)) }
+pub unsafe fn member<R: Reader, T: Copy + Default>(base: *const u8, field: &impl Member) -> T {
+    // SAFETY: passed on to the caller.
+    unsafe { R::member(base, field) }
+}
+
+/// Whether a member that is a bit is set.
+///
+/// # Safety
+/// As [`Reader::member`].
+#[inline(always)]
+unsafe fn bit<R: Reader>(base: *const u8, field: &impl Member) -> bool {
+    // SAFETY: passed on to the caller.
+    let byte: u8 = unsafe { R::member(base, field) };
+    byte & field.mask() != 0
 }
 
 /// Reads 16 bytes: an IPv6 address or a comm.
 #[inline(always)]
-unsafe fn member16<R: Reader>(base: *const u8, field: &Global<u32>) -> [u64; 2] {
-    let offset = field.load() as usize;
+unsafe fn member16<R: Reader>(base: *const u8, field: &impl Member) -> [u64; 2] {
+    let offset = field.offset() as usize;
     // SAFETY: passed on to the caller; the member is 16 bytes long.
     unsafe { [R::read(base.add(offset)), R::read(base.add(offset + 8))] }
 }
@@ -137,7 +160,7 @@ impl<R: Reader> Sock<R> {
     }
 
     #[inline(always)]
-    fn member<T: Copy + Default>(&self, field: &Global<u32>) -> T {
+    fn member<T: Copy + Default>(&self, field: &impl Member) -> T {
         // SAFETY: `self.ptr` is a `struct sock *` and the field is one of its members.
         unsafe { member::<R, T>(self.ptr, field) }
     }
@@ -205,10 +228,8 @@ impl<R: Reader> Sock<R> {
     /// `sk_kern_sock`: made by the kernel for itself. `sk_alloc` sets it before init.
     #[inline(always)]
     pub fn is_kernel(&self) -> bool {
-        let bit = SK_KERN_SOCK.load();
-        // SAFETY: a member of `struct sock`; the global holds its bit offset.
-        let byte: u8 = unsafe { R::read(self.ptr.add((bit >> 3) as usize)) };
-        (byte >> (bit & 7)) & 1 == 1
+        // SAFETY: a member of `struct sock`.
+        unsafe { bit::<R>(self.ptr, &SK_KERN_SOCK) }
     }
 
     /// Its network namespace.
@@ -229,8 +250,8 @@ impl<R: Reader> Sock<R> {
     /// A member of `struct inet_sock` or what else contains `struct sock` at its start. The
     /// verifier knows only a `struct sock`, so it is read by helper in every backend.
     #[inline(always)]
-    fn beyond<T: Copy + Default>(&self, field: &Global<u32>) -> Option<T> {
-        if field.load() == ABSENT {
+    fn beyond<T: Copy + Default>(&self, field: &impl Member) -> Option<T> {
+        if field.offset() == ABSENT {
             return None;
         }
         // SAFETY: TCP sockets are `struct tcp_sock`s; the helper checks the address.
@@ -264,20 +285,16 @@ impl<R: Reader> Sock<R> {
         if self.member::<u8>(&SK_REUSE) & 0xf != 0 {
             options |= OPTION_REUSEADDR;
         }
-        let bit = SK_REUSEPORT.load();
-        // SAFETY: a member of `struct sock`; the global holds its bit offset.
-        let byte: u8 = unsafe { R::read(self.ptr.add((bit >> 3) as usize)) };
-        if (byte >> (bit & 7)) & 1 == 1 {
+        // SAFETY: a member of `struct sock`.
+        if unsafe { bit::<R>(self.ptr, &SK_REUSEPORT) } {
             options |= OPTION_REUSEPORT;
         }
-        let no_port = if INET_NO_PORT.load() == ABSENT {
+        let no_port = if INET_NO_PORT.offset() == ABSENT {
             let flags: u64 = self.beyond(&INET_FLAGS).unwrap_or(0);
             flags >> INET_FLAGS_BIND_ADDRESS_NO_PORT & 1 == 1
         } else {
-            let bit = INET_NO_PORT.load();
-            // SAFETY: as in `beyond`; the global holds the bit offset.
-            let byte: u8 = unsafe { Probe::read(self.ptr.add((bit >> 3) as usize)) };
-            (byte >> (bit & 7)) & 1 == 1
+            // SAFETY: as in `beyond`.
+            unsafe { bit::<Probe>(self.ptr, &INET_NO_PORT) }
         };
         if no_port {
             options |= OPTION_NO_PORT;
@@ -296,15 +313,15 @@ impl<R: Reader> Sock<R> {
     #[inline(always)]
     pub fn port_range_in(&self, net: &Net<R>) -> (u32, bool) {
         let range = net.port_range();
-        let own: u32 = if INET_PORT_RANGE.load() == ABSENT {
+        let own: u32 = if INET_PORT_RANGE.offset() == ABSENT {
             0
-        } else if INET_PORT_RANGE_LOW.load() != ABSENT {
+        } else if INET_PORT_RANGE_LOW.offset() != ABSENT {
             // A structure of two numbers (Debian's 6.1), which the verifier does not let us read whole.
             self.beyond(&INET_PORT_RANGE).unwrap_or(0)
         } else {
             // SAFETY: `self.ptr` is a `struct sock *`, and this a member of `struct inet_sock`, with which
             // `struct tcp_sock` begins.
-            unsafe { R::read_beyond(self.ptr, INET_PORT_RANGE.load() as usize) }
+            unsafe { R::beyond(self.ptr, &INET_PORT_RANGE) }
         };
         if own == 0 || range == 0 {
             return (range, false);
@@ -382,7 +399,7 @@ pub struct Net<R> {
 
 impl<R: Reader> Net<R> {
     #[inline(always)]
-    fn member<T: Copy + Default>(&self, field: &Global<u32>) -> T {
+    fn member<T: Copy + Default>(&self, field: &impl Member) -> T {
         // SAFETY: `self.ptr` is a `struct net *` and the field is one of its members.
         unsafe { member::<R, T>(self.ptr, field) }
     }
@@ -396,9 +413,9 @@ impl<R: Reader> Net<R> {
     /// `ip_local_port_range`, `low | high << 16`; 0 unknown.
     #[inline(always)]
     pub fn port_range(&self) -> u32 {
-        if NET_PORT_RANGE.load() != ABSENT {
+        if NET_PORT_RANGE.offset() != ABSENT {
             self.member(&NET_PORT_RANGE)
-        } else if NET_PORT_RANGE_PAIR.load() != ABSENT {
+        } else if NET_PORT_RANGE_PAIR.offset() != ABSENT {
             let pair: u64 = self.member(&NET_PORT_RANGE_PAIR);
             (pair as u32 & 0xffff) | ((pair >> 32) as u32) << 16
         } else {
@@ -409,7 +426,7 @@ impl<R: Reader> Net<R> {
     /// `ip_local_port_step_width` (7.1+), 0 elsewhere.
     #[inline(always)]
     pub fn step_width(&self) -> u32 {
-        if NET_STEP_WIDTH.load() == ABSENT {
+        if NET_STEP_WIDTH.offset() == ABSENT {
             return 0;
         }
         self.member(&NET_STEP_WIDTH)
@@ -445,7 +462,7 @@ impl<R: Reader> Task<R> {
     }
 
     #[inline(always)]
-    fn member<T: Copy + Default>(&self, field: &Global<u32>) -> T {
+    fn member<T: Copy + Default>(&self, field: &impl Member) -> T {
         // SAFETY: `self.ptr` is a `struct task_struct *` and the field is one of its members.
         unsafe { member::<R, T>(self.ptr, field) }
     }
@@ -557,7 +574,7 @@ pub fn top_of_user_stack() -> u64 {
 /// known how to find it.
 #[inline(always)]
 pub fn user_stack_pointer() -> Option<u64> {
-    if REGS_SP.load() == ABSENT {
+    if REGS_SP.offset() == ABSENT {
         return None;
     }
     // SAFETY: the helpers check every address.

@@ -11,6 +11,7 @@ mod counters;
 mod endings;
 mod fields;
 pub mod names;
+pub mod placeholders;
 mod records;
 mod runs;
 mod searches;

@@ -10,6 +10,7 @@
 
 mod backends;
 mod calls;
+mod constants;
 mod emit;
 mod hooks;
 mod kernel;

@@ -44,31 +44,11 @@ pub mod maps {
     pub const EVENTS: &str = "EVENTS";
 }
 
-/// Read-only globals besides the offsets of [`crate::FIELDS`]; all `u32` unless noted.
+/// Read-only globals, `u64`; for what is not in [`crate::placeholders`].
 pub mod globals {
-    /// 1: write every event to the ring buffer.
-    pub const EMIT_EVENTS: &str = "EMIT_EVENTS";
-    /// 1: the processes of one command are followed.
-    pub const RUN: &str = "RUN";
-    /// 1: the helper `bpf_get_current_task_btf` exists (5.11+).
-    pub const TASK_BTF: &str = "TASK_BTF";
-    /// 1: the helper `bpf_task_pt_regs` exists (5.15+).
-    pub const TASK_REGS: &str = "TASK_REGS";
-    /// Size of [`super::maps::SOCKETS`].
-    pub const SOCKET_BUCKETS: &str = "SOCKET_BUCKETS";
-    /// Size of [`super::maps::PROCESSES`].
-    pub const PROCESS_SLOTS: &str = "PROCESS_SLOTS";
-    /// Size of [`super::maps::SEARCHES`].
-    pub const SEARCH_SLOTS: &str = "SEARCH_SLOTS";
-    /// When to take stacks: [`crate::STACKS_NEVER`] and so on.
-    pub const STACK_MODE: &str = "STACK_MODE";
-    /// One socket in this plus 1 has its stack taken although nobody suspects its process.
-    pub const SAMPLE_MASK: &str = "SAMPLE_MASK";
-    /// `u64`: address of the variable `table_perturb`; 0 unknown.
+    /// Address of the variable `table_perturb`; 0 unknown.
     pub const TABLE_PERTURB: &str = "TABLE_PERTURB";
-    /// 1: IP_LOCAL_PORT_RANGE makes the walk of connect() one pass.
-    pub const ONE_PASS: &str = "ONE_PASS";
-    /// `u64`: address of `socket_file_ops`, for kernels without `bpf_sock_from_file`.
+    /// Address of `socket_file_ops`, for kernels without `bpf_sock_from_file`.
     pub const SOCKET_FILE_OPS: &str = "SOCKET_FILE_OPS";
 }
 

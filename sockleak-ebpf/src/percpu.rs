@@ -9,8 +9,7 @@ use aya_ebpf::helpers::{
 };
 use sockleak_ebpf::{CPUS, Counters};
 
-use crate::emit;
-use crate::hooks::follow::RUN;
+use crate::{constants::RUN, emit};
 
 /// Host-wide counters; CPUs beyond the last share them with others, which is why all add atomically.
 #[unsafe(link_section = ".bss.counters")]

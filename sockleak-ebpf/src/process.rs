@@ -1,9 +1,10 @@
 //! The current process: who it is, and its counters.
 
-use aya_ebpf::{Global, helpers::bpf_get_current_cgroup_id};
+use aya_ebpf::helpers::bpf_get_current_cgroup_id;
 use sockleak_ebpf::{NO_SLOT, PROBES, ProcessKey, ProcessSlot, ProcessStats, scaled};
 
 use crate::{
+    constants::PROCESS_SLOTS,
     kernel::{CurrentTask, Reader, Task, current_task},
     log::bpf_debug,
     maps::{PROCESS_CLAIMS, PROCESSES, add, claimed, opaque_zero},
@@ -74,10 +75,6 @@ pub struct Known {
     /// Its counters.
     pub stats: *mut ProcessStats,
 }
-
-/// Number of places in the process map.
-#[unsafe(no_mangle)]
-pub static PROCESS_SLOTS: Global<u32> = Global::new(1);
 
 /// The current process, whose key is `key`; recorded now if this is the first socket it touches. `None`
 /// when there is no place, which is counted.

@@ -4,20 +4,16 @@
 //! it. So nobody inserts, removes or uses the same one at the same time; different ones at the same time
 //! meet only at the claims.
 
-use aya_ebpf::Global;
 use sockleak_ebpf::{
     NO_SLOT, SOCKET_ACCEPTED, SOCKET_ADOPTED, SocketBucket, SocketEntry, WAYS, scaled, second_hash,
     socket_hash,
 };
 
+use crate::constants::SOCKET_BUCKETS;
 use crate::maps::{OVERFLOW, SOCKETS, add32, opaque_zero};
 
 const BPF_ANY: u64 = 0;
 const E2BIG: i32 = 7;
-
-/// Number of buckets.
-#[unsafe(no_mangle)]
-pub static SOCKET_BUCKETS: Global<u32> = Global::new(1);
 
 /// What came of [`insert`].
 #[derive(Clone, Copy, PartialEq, Eq)]

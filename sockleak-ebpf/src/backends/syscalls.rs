@@ -11,12 +11,12 @@ use sockleak_ebpf::{AF_INET, AF_INET6, Cause, Op, STACKS_NEVER};
 
 use crate::{
     calls::{self, Call},
+    constants::{RUN, STACK_MODE},
     hooks::{
         connect,
         failure::{self, EACCES, EADDRINUSE, EADDRNOTAVAIL, ENOMEM, EPERM, Failure},
-        follow::RUN,
         search::UNCOUNTED,
-        stack::{self, STACK_MODE},
+        stack,
     },
     kernel::{
         Direct, FDT_FD, FDT_MAX_FDS, FILE_INODE, FILE_PRIVATE_DATA, FILES_FDT, INODE_MODE, Probe,

@@ -33,6 +33,7 @@ use super::{
     search::{self, Outcome, UNCOUNTED},
 };
 use crate::{
+    constants::{NUMBER, ONE_PASS},
     emit,
     kernel::{Probe, Reader, Sock},
     maps::{SEARCHES, Shared, add},
@@ -43,10 +44,6 @@ use crate::{
 /// Address of the variable `table_perturb` (a pointer to `u32[65536]`); 0 unknown.
 #[unsafe(no_mangle)]
 pub static TABLE_PERTURB: Global<u64> = Global::new(0);
-
-/// 1: IP_LOCAL_PORT_RANGE makes the walk one pass (`inet_sk_get_local_port_range` returns bool).
-#[unsafe(no_mangle)]
-pub static ONE_PASS: Global<u32> = Global::new(0);
 
 /// `INET_TABLE_PERTURB_SIZE - 1` with the default order of 16.
 const PERTURB_MASK: u64 = 0xffff;
@@ -62,9 +59,6 @@ static PERTURB_PROVEN: Shared<u32> = Shared::new(0);
 /// then the slots are 0, which the callers take for unknown.
 #[inline(always)]
 fn perturb(port_offset: u64) -> Option<u32> {
-    if TABLE_PERTURB.load() == 0 {
-        return None;
-    }
     let mut table = PERTURB.load();
     if table == 0 {
         table = table_perturb();
@@ -74,15 +68,19 @@ fn perturb(port_offset: u64) -> Option<u32> {
     if table >> 56 != 0xff {
         return None;
     }
-    let slot = table + (port_offset & PERTURB_MASK) * 4;
-    // SAFETY: the helper checks the address.
-    Some(unsafe { Probe::read(slot as *const u8) })
+    let slot = (table + (port_offset & PERTURB_MASK) * 4) as *const u8;
+    // SAFETY: a number without a type, which is read as the first member of a structure that is no more than that.
+    Some(unsafe { Probe::member(slot, &NUMBER) })
 }
 
 #[inline(never)]
 fn table_perturb() -> u64 {
+    let variable = TABLE_PERTURB.load();
+    if variable == 0 {
+        return 0;
+    }
     // SAFETY: the helper checks the address.
-    let table: u64 = unsafe { Probe::read(TABLE_PERTURB.load() as *const u8) };
+    let table: u64 = unsafe { Probe::read(variable as *const u8) };
     PERTURB.store(table);
     table
 }

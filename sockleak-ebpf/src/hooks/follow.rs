@@ -14,13 +14,14 @@
 //!   let their descriptors go (`exit_files`, `exit_task_work`), so nothing can be left behind in
 //!   a process's name any more.
 
-use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel_str};
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use sockleak_ebpf::{
     Executable, PATH_BYTES, ProcessKey, RUN_EXECUTABLE, RUN_STACK, RunEvent, SOCKET_KERNEL,
 };
 
 use super::code;
 use crate::{
+    constants::RUN,
     kernel::{BINPRM_INTERP, Direct, Probe, Ptr, Task, member},
     process,
     run_maps::{EXECUTABLES, FOLLOWED, NEW_EXECUTABLE, RUN_EVENTS, tally},
@@ -28,10 +29,6 @@ use crate::{
 
 const BPF_NOEXIST: u64 = 1;
 const E2BIG: i32 = 7;
-
-/// 1: `sockleak run`. A constant to the verifier: when 0, nothing of following is left.
-#[unsafe(no_mangle)]
-pub static RUN: Global<u32> = Global::new(0);
 
 /// Whether the process belongs to the command.
 #[inline(always)]

@@ -14,6 +14,7 @@ use sockleak_ebpf::{
 };
 
 use crate::{
+    constants::Member as _,
     kernel::{
         Direct, FILE_INODE, FILE_OP, FILE_PRIVATE_DATA, INODE_INO, MPTCP_FIRST, Probe, Ptr, Reader,
         SOCKET_SK, Sock, Task, member,
@@ -93,7 +94,7 @@ fn socket_of<R: Reader>(ctx: &TaskFile, sk: *const u8) {
         IPPROTO_TCP if sock.is_tcp() => write(ctx, &sock, 0),
         // The descriptor's socket is the MPTCP one; what `alloc` counts is its subflow, which
         // 6.12+ creates only at connect, bind or listen.
-        IPPROTO_MPTCP if sock.is_inet() && MPTCP_FIRST.load() != ABSENT => {
+        IPPROTO_MPTCP if sock.is_inet() && MPTCP_FIRST.offset() != ABSENT => {
             // SAFETY: a `struct mptcp_sock *`; beyond `struct sock`, hence by helper.
             let first = unsafe { member::<Probe, Ptr>(sk, &MPTCP_FIRST).0 };
             if !first.is_null() {

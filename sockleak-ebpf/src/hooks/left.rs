@@ -17,8 +17,9 @@ use sockleak_ebpf::{
     SOCKET_TRIED,
 };
 
-use super::follow::{RUN, is_followed};
+use super::follow::is_followed;
 use crate::{
+    constants::RUN,
     kernel::{CurrentTask, Reader, Sock, current_task},
     maps::add,
     process,

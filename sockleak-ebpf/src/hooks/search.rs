@@ -4,7 +4,6 @@
 //! so there is one at a time. What came of it goes into one element per (process, op,
 //! destination).
 
-use aya_ebpf::Global;
 use sockleak_ebpf::{
     EventKind, LATENCY_BUCKETS, NO_SLOT, Op, PROBES, ProcessKey, SEARCH_BOUND, SEARCH_FAILED,
     SEARCH_KNOWN, SEARCH_OPEN, SEARCH_TOLD, SOCKET_ADOPTED, SearchKey, SearchSlot, SearchStats,
@@ -12,6 +11,7 @@ use sockleak_ebpf::{
 };
 
 use crate::{
+    constants::SEARCH_SLOTS,
     emit,
     kernel::{Net, Reader, Sock},
     maps::{SEARCH_CLAIMS, SEARCHES, add, add32, claimed, opaque_zero},
@@ -178,10 +178,6 @@ pub fn account<R: Reader>(
     }
     slot
 }
-
-/// Number of places in the search map.
-#[unsafe(no_mangle)]
-pub static SEARCH_SLOTS: Global<u32> = Global::new(1);
 
 #[inline(always)]
 fn place_after(first: u32, probe: u32) -> u32 {

@@ -4,27 +4,19 @@
 //! for suspects, which user space has marked, and for one socket in many of the others.
 //! `bpf_get_stackid` follows frame pointers: what was built without ends early.
 
-use aya_ebpf::{EbpfContext, Global, programs::tracing::StackIdContext};
+use aya_ebpf::{EbpfContext, programs::tracing::StackIdContext};
 use sockleak_ebpf::{STACK_FAILED, STACKS_ALWAYS, STACKS_NEVER, Site};
 
-use super::{
-    alloc::Creation,
-    code,
-    follow::{self, RUN},
-};
+use super::{alloc::Creation, code, follow};
 use crate::{
+    constants::{RUN, STACK_MODE},
     kernel::top_of_user_stack,
     maps::{SITES, STACK_EPOCH, STACKS, SUSPECTS, add},
     percpu::count,
 };
 
-/// When to take stacks: [`STACKS_NEVER`], [`sockleak_ebpf::STACKS_AUTO`] or [`STACKS_ALWAYS`].
-#[unsafe(no_mangle)]
-pub static STACK_MODE: Global<u32> = Global::new(STACKS_NEVER);
-
-/// One socket in `SAMPLE_MASK + 1` of processes that nobody suspects; a power of two less one.
-#[unsafe(no_mangle)]
-pub static SAMPLE_MASK: Global<u32> = Global::new(63);
+/// One socket in as many plus 1 of processes that nobody suspects; a power of two less one.
+const SAMPLE_MASK: u32 = 63;
 
 /// `BPF_F_USER_STACK`
 const USER_STACK: u64 = 1 << 8;
@@ -54,7 +46,7 @@ pub fn wanted(creation: &Creation) -> bool {
             // is different for each, is there already.
             let spread = creation.new.birth_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let spread = (spread ^ spread >> 32).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            (spread >> 32) as u32 & SAMPLE_MASK.load() == 0
+            (spread >> 32) as u32 & SAMPLE_MASK == 0
         }
     }
 }

@@ -112,15 +112,46 @@ pub(super) fn load(kind: Kind) -> Result<OwnedFd, Errno> {
         _ => RETURN_0,
     };
     let (prog_type, expected_attach_type, attach_btf_id) = kind.numbers();
+    load_program(
+        &insns,
+        ProgLoad {
+            prog_type,
+            expected_attach_type,
+            attach_btf_id,
+            ..ProgLoad::default()
+        },
+    )
+}
+
+/// Loads a program that calls the kernel function `bpf_rdonly_cast`, which has the first BTF id, for a structure
+/// with the second one.
+pub(super) fn load_cast(function: u32, structure: u32) -> Result<OwnedFd, Errno> {
+    const SOCKET_FILTER: u32 = 1;
+    let imm = |id: u32| u64::from(id) << 32;
+    // `r1 = 0`, `r2 = structure`, the call (its source register says what kind), `r0 = 0`, `exit`.
+    let insns = [
+        0x1b7,
+        imm(structure) | 0x2b7,
+        imm(function) | 0x2085,
+        0xb7,
+        0x95,
+    ];
+    load_program(
+        &insns,
+        ProgLoad {
+            prog_type: SOCKET_FILTER,
+            ..ProgLoad::default()
+        },
+    )
+}
+
+fn load_program(insns: &[u64], kind: ProgLoad) -> Result<OwnedFd, Errno> {
     let mut attr = ProgLoad {
-        prog_type,
-        expected_attach_type,
-        attach_btf_id,
-        insn_cnt: 2,
+        insn_cnt: u32::try_from(insns.len()).unwrap_or(0),
         insns: insns.as_ptr().expose_provenance() as u64,
         license: c"GPL".as_ptr().expose_provenance() as u64,
         prog_name: *b"sockleak_probe\0\0",
-        ..ProgLoad::default()
+        ..kind
     };
     // The verifier gives up with EAGAIN when a signal is pending.
     for _ in 0..4 {

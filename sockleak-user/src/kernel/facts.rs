@@ -44,6 +44,9 @@ pub struct BtfFacts {
     pub types: usize,
     /// Offset of each wanted field that exists, by the name of its global.
     pub fields: BTreeMap<String, Member>,
+    /// Ids of the structs that these are members of, by their names.
+    #[serde(skip)]
+    pub structures: BTreeMap<String, u32>,
     /// Why a wanted field is not in `fields`.
     pub missing_fields: BTreeMap<String, String>,
     /// Prototype of each wanted function that exists.
@@ -144,7 +147,14 @@ impl BtfFacts {
         for spec in wanted.fields {
             let global = spec.global.to_owned();
             match resolve_field(btf, spec) {
-                Ok(member) => drop(facts.fields.insert(global, member)),
+                Ok(member) => {
+                    facts.fields.insert(global, member);
+                    if let Some((name, _)) = spec.path.split_once('.')
+                        && let Some(id) = btf.struct_id(name)
+                    {
+                        facts.structures.insert(name.to_owned(), id);
+                    }
+                }
                 Err(reason) => drop(facts.missing_fields.insert(global, reason)),
             }
         }

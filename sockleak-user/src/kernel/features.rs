@@ -106,6 +106,9 @@ pub struct Features {
     pub helpers: BTreeSet<String>,
     /// Socket-local storage may be used by tracing programs (5.11).
     pub sk_storage_in_tracing: bool,
+    /// BTF id of the kernel function `bpf_rdonly_cast` (6.2), if programs may call it.
+    #[serde(skip)]
+    pub rdonly_cast: Option<u32>,
 }
 
 impl Features {
@@ -150,6 +153,10 @@ impl Features {
                 .and_then(|table| cgroup2_mount(&String::from_utf8_lossy(&table))),
             helpers: helpers.map(|helper| (*helper).to_owned()).collect(),
             sk_storage_in_tracing: func("bpf_sk_storage_get_tracing").is_some(),
+            rdonly_cast: func("bpf_rdonly_cast").filter(|function| {
+                let structure = btf.and_then(|btf| btf.struct_id("sock"));
+                structure.is_some_and(|structure| bpf::load_cast(*function, structure).is_ok())
+            }),
         }
     }
 

@@ -32,6 +32,7 @@ pub(crate) fn everything_works() -> Facts {
                 .map(str::to_owned)
                 .into(),
             sk_storage_in_tracing: true,
+            rdonly_cast: None,
         },
         privileges: Privileges {
             euid: 0,

@@ -11,15 +11,13 @@ use aya::{
         ProgramError, TracePoint, iter::IterLink,
     },
 };
-use sockleak_ebpf::{
-    FIELDS,
-    names::{globals, maps, programs},
-};
+use sockleak_ebpf::names::{globals, maps, programs};
 use thiserror::Error;
 
 use super::{
     active::Active,
     catalog::{Attachment, Hook, Target, Variant},
+    constants::{Constants, ConstantsError},
     coverage::{self, Outcome},
     facts::TABLE_PERTURB,
     kernel_types,
@@ -71,6 +69,9 @@ pub enum LoadError {
     /// The object itself was refused: maps could not be created.
     #[error("cannot load the BPF object: {0}")]
     Object(#[source] Box<aya::EbpfError>),
+    /// The object, or where the kernel's structures have their members, is not what programs can use.
+    #[error(transparent)]
+    Constants(ConstantsError),
     /// The inventory iterator could not be opened.
     #[error("cannot start the inventory iterator: {0}")]
     Iterator(String),
@@ -164,20 +165,6 @@ impl Attached {
     }
 
     fn load_object(facts: &Facts, options: &LoadOptions) -> Result<Self, LoadError> {
-        let offsets: Vec<(&'static str, u32)> = FIELDS
-            .iter()
-            .filter_map(|spec| {
-                let member = facts.field(spec.global)?;
-                let offset = if spec.size == 0 {
-                    member.bit_offset
-                } else {
-                    member.byte_offset()
-                };
-                Some((spec.global, offset))
-            })
-            .collect();
-        let emit = u32::from(options.events);
-        let task_btf = u32::from(facts.features.helper("get_current_task_btf"));
         let socket_file_ops = facts
             .symbols
             .as_ref()
@@ -190,37 +177,19 @@ impl Attached {
             .ok()
             .and_then(|symbols| symbols.address(TABLE_PERTURB))
             .unwrap_or(0);
-        let one_pass = facts
-            .function("inet_sk_get_local_port_range")
-            .is_some_and(|function| function.ret == "bool" || function.ret == "_Bool");
-        let one_pass = u32::from(one_pass);
         let log_level = if READS_LOG { log::max_level() as u8 } else { 0 };
-        let task_regs = u32::from(facts.features.helper("task_pt_regs"));
-        let (stack_mode, stacks) = options.stacks.numbers();
-        let run = u32::from(options.follow);
+        let (_, stacks) = options.stacks.numbers();
         let size = |entries| if options.follow { entries } else { 1 };
         let (buckets, overflow) = options.socket_tables();
         let process_slots = options.process_slots();
         let mut loader = EbpfLoader::new();
         // Our programs have no relocations against the kernel's types; `new` has parsed them all the same.
         loader.btf(None);
-        for (global, offset) in &offsets {
-            loader.override_global(global, offset, true);
-        }
         loader
-            .override_global(globals::EMIT_EVENTS, &emit, true)
-            .override_global(globals::RUN, &run, true)
-            .override_global(globals::STACK_MODE, &stack_mode, true)
-            .override_global(globals::TASK_BTF, &task_btf, true)
-            .override_global(globals::TASK_REGS, &task_regs, true)
             .override_global(globals::SOCKET_FILE_OPS, &socket_file_ops, true)
             .override_global(globals::TABLE_PERTURB, &table_perturb, true)
-            .override_global(globals::ONE_PASS, &one_pass, true)
             .override_global(LOG_LEVEL, &log_level, false)
             .map_max_entries(LOG_RING, if READS_LOG { LOG_BYTES } else { RING_OFF })
-            .override_global(globals::SOCKET_BUCKETS, &buckets, true)
-            .override_global(globals::PROCESS_SLOTS, &process_slots, true)
-            .override_global(globals::SEARCH_SLOTS, &options.searches, true)
             .map_max_entries(maps::SOCKETS, buckets)
             .map_max_entries(maps::OVERFLOW, overflow)
             .map_max_entries(maps::PROCESSES, process_slots)
@@ -252,8 +221,12 @@ impl Attached {
                     RING_OFF
                 },
             );
+        let constants = Constants::new(facts, options);
+        let object = constants
+            .written_into(OBJECT)
+            .map_err(LoadError::Constants)?;
         let ebpf = loader
-            .load(OBJECT)
+            .load(&object)
             .map_err(|error| LoadError::Object(Box::new(error)))?;
         Ok(Self {
             ebpf,
@@ -580,7 +553,11 @@ impl LoadError {
     /// Whether the cause is missing privileges or kernel support (exit status 3).
     pub fn is_unsupported(&self) -> bool {
         match self {
-            Self::Plan(_) | Self::Refused { .. } | Self::Btf(_) | Self::Iterator(_) => true,
+            Self::Plan(_)
+            | Self::Refused { .. }
+            | Self::Btf(_)
+            | Self::Constants(_)
+            | Self::Iterator(_) => true,
             Self::Object(error) => {
                 let mut source: Option<&dyn std::error::Error> = Some(error);
                 while let Some(cause) = source {

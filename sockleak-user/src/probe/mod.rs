@@ -6,6 +6,7 @@
 
 mod active;
 pub mod catalog;
+mod constants;
 pub mod coverage;
 pub mod facts;
 mod kernel_types;

@@ -47,6 +47,7 @@ fn willing() -> Facts {
                 .into(),
             trace_events: true,
             sk_storage_in_tracing: true,
+            rdonly_cast: None,
         },
         privileges: Privileges::default(),
     }

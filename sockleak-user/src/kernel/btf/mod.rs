@@ -135,6 +135,12 @@ impl<'a> Btf<'a> {
         self.size_of(ty.id)
     }
 
+    /// Id of the struct or union `name`; of the first, where several have it.
+    #[must_use]
+    pub fn struct_id(&self, name: &str) -> Option<u32> {
+        self.aggregates(name).next().map(|ty| ty.id)
+    }
+
     fn ty(&self, id: u32) -> Result<Type, BtfError> {
         if id == 0 {
             return Ok(Type::VOID);
