@@ -29,6 +29,7 @@ macro_rules! kernel_fields {
             (SK_STATE, "sock.__sk_common.skc_state", 1)
             (SK_NUM, "sock.__sk_common.skc_num", 2)
             (SK_DPORT, "sock.__sk_common.skc_dport", 2)
+            (SK_PORTPAIR, "sock.__sk_common.skc_portpair", 4)
             (SK_DADDR, "sock.__sk_common.skc_daddr", 4)
             (SK_RCV_SADDR, "sock.__sk_common.skc_rcv_saddr", 4)
             (SK_V6_DADDR, "sock.__sk_common.skc_v6_daddr", 16)

@@ -189,6 +189,13 @@ impl<R: Reader> Sock<R> {
         self.member(&SK_DPORT)
     }
 
+    /// `skc_portpair`: [`Self::num`] and [`Self::dport_be`] at once
+    #[inline(always)]
+    pub fn ports(&self) -> (u16, u16) {
+        let pair: u32 = self.member(&SK_PORTPAIR);
+        ((pair >> 16) as u16, pair as u16)
+    }
+
     /// `sk_protocol`
     #[inline(always)]
     pub fn protocol(&self) -> u16 {

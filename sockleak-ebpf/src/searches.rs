@@ -75,39 +75,35 @@ const FIRST_OCTAVE: u32 = 8;
 const PER_OCTAVE_LOG2: u32 = 2;
 
 /// Bucket of a latency: four per power of two from 256 ns on; the first holds everything below,
-/// the last everything from 2^32 ns (4.3 s) on. BPF has no instruction for the place of the highest bit, so it is
-/// found by halving.
+/// the last everything from 2^32 ns (4.3 s) on. BPF has no instruction for the place of the highest bit, so the highest
+/// ten bits are looked up.
 #[inline(always)]
 pub const fn latency_bucket(ns: u64) -> usize {
-    if ns >> 32 != 0 {
+    const EIGHT_OCTAVES: usize = 8 << PER_OCTAVE_LOG2;
+    let (shift, octaves) = if ns >> 16 == 0 {
+        (FIRST_OCTAVE - PER_OCTAVE_LOG2, 0)
+    } else if ns >> 24 == 0 {
+        (FIRST_OCTAVE - PER_OCTAVE_LOG2 + 8, EIGHT_OCTAVES)
+    } else if ns >> 32 == 0 {
+        (FIRST_OCTAVE - PER_OCTAVE_LOG2 + 16, 2 * EIGHT_OCTAVES)
+    } else {
         return LATENCY_BUCKETS - 1;
-    }
-    let mut quarters = ns as u32 >> (FIRST_OCTAVE - PER_OCTAVE_LOG2);
-    let mut octaves = 0;
-    if quarters >= 4 << 16 {
-        quarters >>= 16;
-        octaves += 16;
-    }
-    if quarters >= 4 << 8 {
-        quarters >>= 8;
-        octaves += 8;
-    }
-    if quarters >= 4 << 4 {
-        quarters >>= 4;
-        octaves += 4;
-    }
-    if quarters >= 4 << 2 {
-        quarters >>= 2;
-        octaves += 2;
-    }
-    if quarters >= 4 << 1 {
-        quarters >>= 1;
-        octaves += 1;
-    }
-    // Of the first octave the quarters below are one bucket.
-    let first = if quarters < 4 { 4 } else { quarters };
-    (octaves << PER_OCTAVE_LOG2) + (first - 4) as usize
+    };
+    octaves + BUCKETS[(ns >> shift) as usize & (BUCKETS.len() - 1)] as usize
 }
+
+/// Bucket of as many quarters of the first power of two, of the first eight ones.
+static BUCKETS: [u8; 1024] = {
+    let mut table = [0; 1024];
+    let mut quarters = 4;
+    while quarters < table.len() {
+        let octave = quarters.ilog2() - PER_OCTAVE_LOG2;
+        table[quarters] =
+            ((octave as usize) << PER_OCTAVE_LOG2) as u8 + (quarters >> octave) as u8 - 4;
+        quarters += 1;
+    }
+    table
+};
 
 /// Smallest latency of a bucket, ns; the first starts at 0.
 pub const fn latency_bucket_start(bucket: usize) -> u64 {

@@ -146,6 +146,7 @@ pub fn end<R: Reader>(sk: &Sock<R>, port_offset: u64, result: i32) {
     }
     let net = sk.net();
     let (range, own) = sk.port_range_in(&net);
+    let (port, dst_port_be) = sk.ports();
     let mut outcome = Outcome {
         op: Op::Connect,
         errno,
@@ -156,7 +157,7 @@ pub fn end<R: Reader>(sk: &Sock<R>, port_offset: u64, result: i32) {
         second_parity: false,
         start: UNCOUNTED,
         range,
-        dst_port_be: 0,
+        dst_port_be,
     };
     let walk = walk(range, own);
     if errno != 0 {
@@ -164,7 +165,7 @@ pub fn end<R: Reader>(sk: &Sock<R>, port_offset: u64, result: i32) {
             outcome.candidates = walk.remaining();
         }
     } else if range != 0 {
-        let port = u32::from(sk.num());
+        let port = u32::from(port);
         outcome.second_parity = walk.is_second(port);
         if before != 0
             && let Some(candidates) = examined(&walk, before, port_offset, port, net.step_width())
@@ -275,7 +276,7 @@ pub fn closed<R: Reader>(sk: &Sock<R>) {
             second_parity: false,
             start: UNCOUNTED,
             range,
-            dst_port_be: 0,
+            dst_port_be: sk.dport_be(),
         };
         account_apart(sk, &outcome);
     }
@@ -480,7 +481,7 @@ pub fn ended_at_latest<R: Reader>(sk: &Sock<R>, port_be: u16) {
         second_parity: range != 0 && walk.is_second(port),
         start: UNCOUNTED,
         range,
-        dst_port_be: port_be,
+        dst_port_be: if port_be == 0 { sk.dport_be() } else { port_be },
     };
     let _ = search::account(sk, &sk.net(), &process::thread(), &outcome, now_ns);
 }

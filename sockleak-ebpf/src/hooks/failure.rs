@@ -67,7 +67,13 @@ pub fn record<R: Reader>(sk: &Sock<R>, failure: &Failure) {
         Op::Listen => count!(failures[2]),
     }
     let mut key = FailureKey {
-        search: search::key(failure.op, sk, &sk.net(), process::current_key()),
+        search: search::key(
+            failure.op,
+            sk,
+            &sk.net(),
+            process::current_key(),
+            sk.dport_be(),
+        ),
         src: failure.src,
         errno: failure.errno as u16,
         cause: failure.cause as u8,

@@ -46,8 +46,7 @@ pub struct Outcome {
     pub start: u32,
     /// The range, `low | high << 16`.
     pub range: u32,
-    /// connect: port of the destination, network order, when the socket may not have it any
-    /// more; 0 ask the socket.
+    /// connect: port of the destination, network order.
     pub dst_port_be: u16,
 }
 
@@ -125,12 +124,18 @@ fn adopt(sk: u64) {
     }
 }
 
-/// Key of what the current process searches with `sk`.
+/// Key of what the process searches with `sk`; the port is that of the destination, for connect.
 #[inline(always)]
-pub fn key<R: Reader>(op: Op, sk: &Sock<R>, net: &Net<R>, process: ProcessKey) -> SearchKey {
+pub fn key<R: Reader>(
+    op: Op,
+    sk: &Sock<R>,
+    net: &Net<R>,
+    process: ProcessKey,
+    dst_port_be: u16,
+) -> SearchKey {
     let family = sk.family();
     let (dst, dst_port_be) = match op {
-        Op::Connect => (sk.peer_of(family), sk.dport_be()),
+        Op::Connect => (sk.peer_of(family), dst_port_be),
         Op::Bind | Op::Listen => ([opaque_zero(); 2], 0),
     };
     SearchKey {
@@ -159,10 +164,7 @@ pub fn account<R: Reader>(
         Op::Bind => count!(searches[1]),
         Op::Listen => count!(searches[2]),
     }
-    let mut key = key(outcome.op, sk, net, thread.process());
-    if outcome.dst_port_be != 0 {
-        key.dst_port_be = outcome.dst_port_be;
-    }
+    let key = key(outcome.op, sk, net, thread.process(), outcome.dst_port_be);
     let (slot, place) = place_of(key.words());
     if !place.is_null() {
         // SAFETY: a live value of the search map.
