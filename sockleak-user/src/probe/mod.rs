@@ -5,11 +5,13 @@
 //! it.
 
 mod active;
+mod blind;
 pub mod catalog;
 pub mod coverage;
 pub mod facts;
 mod kernel_types;
 pub mod loader;
+mod loading;
 mod misses;
 pub mod object;
 mod options;
