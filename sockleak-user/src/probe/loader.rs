@@ -13,6 +13,7 @@ use sockleak_ebpf::{
     names::{globals, maps, programs},
 };
 use thiserror::Error;
+use zerocopy::IntoBytes as _;
 
 use super::{
     active::Active,
@@ -23,7 +24,7 @@ use super::{
     kernel_types,
     loading::{self, Refusals, both, explain, typed},
     misses::{self, ProbeLink},
-    object::OBJECT,
+    object::object,
     options::{LoadOptions, Stacks},
     plan::{HookPlan, Plan, PlanError, is_missing, plan_follow},
 };
@@ -268,7 +269,7 @@ impl Attached {
                 },
             );
         let ebpf = loader
-            .load(OBJECT)
+            .load(object().as_bytes())
             .map_err(|error| LoadError::Object(Box::new(error)))?;
         Ok(Self {
             ebpf,
