@@ -1,7 +1,9 @@
-//! Names the BPF object to embed: the committed one for this architecture, or the file that
+//! Compresses the BPF object that is embedded: the committed one for this architecture, or the file that
 //! `SOCKLEAK_BPF_OBJ` points to. Neither a BPF linker nor rust-src is needed here.
 
-use std::{env, path::PathBuf};
+use std::{env, fs, io::Read as _, path::PathBuf};
+
+use flate2::{Compression, read::ZlibEncoder};
 
 fn main() {
     println!("cargo::rerun-if-env-changed=SOCKLEAK_BPF_OBJ");
@@ -22,5 +24,12 @@ fn main() {
         object.display()
     );
     println!("cargo::rerun-if-changed={}", object.display());
-    println!("cargo::rustc-env=SOCKLEAK_BPF_OBJECT={}", object.display());
+    let bytes = fs::read(&object).expect("an object that can be read");
+    let mut compressed = Vec::new();
+    ZlibEncoder::new(&*bytes, Compression::best())
+        .read_to_end(&mut compressed)
+        .expect("there is memory");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo says where"));
+    fs::write(out.join("object.zlib"), compressed).expect("a directory to write to");
+    println!("cargo::rustc-env=SOCKLEAK_BPF_OBJECT_BYTES={}", bytes.len());
 }

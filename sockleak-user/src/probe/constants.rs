@@ -94,14 +94,13 @@ impl<'a> Constants<'a> {
         }
     }
 
-    /// The object with these constants.
+    /// Writes these constants into the object.
     ///
     /// # Errors
     /// When it is no object of ours, or a member is too far away.
-    pub(super) fn written_into(&self, object: &[u8]) -> Result<Vec<u8>, ConstantsError> {
-        let mut written = object.to_vec();
+    pub(super) fn write_into(&self, object: &mut [u8]) -> Result<(), ConstantsError> {
         for section in code(object)? {
-            let bytes = written.get_mut(section).ok_or(ConstantsError::Object)?;
+            let bytes = object.get_mut(section).ok_or(ConstantsError::Object)?;
             let mut instructions = bytes.chunks_exact_mut(INSTRUCTION);
             while let Some(instruction) = instructions.next() {
                 if instruction[0] == LOAD_64 {
@@ -111,7 +110,7 @@ impl<'a> Constants<'a> {
                 }
             }
         }
-        Ok(written)
+        Ok(())
     }
 
     fn complete(&self, instruction: &mut [u8]) -> Result<(), ConstantsError> {

@@ -4,25 +4,25 @@ use std::{collections::BTreeMap, fs::File, io, os::fd::AsFd};
 
 use anyhow::Context as _;
 use aya::{
-    Btf, Ebpf, EbpfLoader,
+    Btf, Ebpf,
     maps::{Map, MapError},
-    programs::{
-        BtfTracePoint, CgroupAttachMode, CgroupSock, FEntry, FExit, Iter, KProbe, Program,
-        ProgramError, TracePoint, iter::IterLink,
-    },
+    programs::{Iter, iter::IterLink},
 };
 use sockleak_ebpf::names::{globals, maps, programs};
 use thiserror::Error;
+use zerocopy::IntoBytes as _;
 
 use super::{
     active::Active,
+    blind,
     catalog::{Attachment, Hook, Target, Variant},
     constants::{Constants, ConstantsError},
     coverage::{self, Outcome},
     facts::TABLE_PERTURB,
     kernel_types,
+    loading::{self, Refusals, both, explain, typed},
     misses::{self, ProbeLink},
-    object::OBJECT,
+    object::object,
     options::{LoadOptions, Stacks},
     plan::{HookPlan, Plan, PlanError, is_missing, plan_follow},
 };
@@ -81,6 +81,8 @@ pub enum LoadError {
 /// dies, because nothing is pinned.
 pub struct Attached {
     ebpf: Ebpf,
+    /// Programs that were not accepted when all were loaded.
+    refused: Refusals,
     outcomes: Vec<Outcome>,
     iterator: Option<&'static str>,
     active: Active,
@@ -104,14 +106,19 @@ impl Attached {
     /// When creation or destruction of sockets cannot be seen at all.
     pub fn load(facts: &Facts, plan: &Plan, options: &LoadOptions) -> Result<Self, LoadError> {
         plan.check()?;
-        let mut attached = Self::load_object(facts, options)?;
-        let btf = kernel_types::of(facts).map_err(LoadError::Btf)?;
+        let (mut attached, btf) = Self::load_object_and_types(facts, options)?;
         let follow = options.follow.then(|| plan_follow(facts));
-        for planned in follow.iter().chain(&plan.hooks) {
-            if planned.hook == Hook::Release && !options.follow && !options.events {
-                // Two runs per connection, and nobody asks.
-                continue;
-            }
+        // Two runs per connection, and nobody asks.
+        let no_release = !options.follow && !options.events;
+        let hooks = follow.iter().chain(&plan.hooks);
+        let hooks = hooks.filter(|planned| planned.hook != Hook::Release || !no_release);
+        let firsts = hooks
+            .clone()
+            .filter_map(|planned| planned.candidates.first())
+            .flat_map(|variant| present(facts, variant))
+            .map(|attachment| (attachment.program, attachment.target));
+        attached.refused = loading::load_all(&mut attached.ebpf, &btf, firsts);
+        for planned in hooks {
             let outcome = attached.attach_hook(facts, &btf, planned);
             let essential = match planned.hook {
                 Hook::Alloc | Hook::Destroy | Hook::Follow => true,
@@ -148,8 +155,7 @@ impl Attached {
             stacks: Stacks::Never,
             follow: false,
         };
-        let mut attached = Self::load_object(facts, &options)?;
-        let btf = kernel_types::of(facts).map_err(LoadError::Btf)?;
+        let (mut attached, btf) = Self::load_object_and_types(facts, &options)?;
         let planned = plan
             .hooks
             .iter()
@@ -162,6 +168,18 @@ impl Attached {
             attached.outcomes.push(outcome);
         }
         Ok(attached)
+    }
+
+    /// Both at a time: each is some ten milliseconds of parsing.
+    fn load_object_and_types(
+        facts: &Facts,
+        options: &LoadOptions,
+    ) -> Result<(Self, Btf), LoadError> {
+        let (types, object) = both(
+            || kernel_types::of(facts),
+            || Self::load_object(facts, options),
+        );
+        Ok((object?, types.map_err(LoadError::Btf)?))
     }
 
     fn load_object(facts: &Facts, options: &LoadOptions) -> Result<Self, LoadError> {
@@ -182,9 +200,7 @@ impl Attached {
         let size = |entries| if options.follow { entries } else { 1 };
         let (buckets, overflow) = options.socket_tables();
         let process_slots = options.process_slots();
-        let mut loader = EbpfLoader::new();
-        // Our programs have no relocations against the kernel's types; `new` has parsed them all the same.
-        loader.btf(None);
+        let mut loader = blind::loader();
         loader
             .override_global(globals::SOCKET_FILE_OPS, &socket_file_ops, true)
             .override_global(globals::TABLE_PERTURB, &table_perturb, true)
@@ -221,15 +237,16 @@ impl Attached {
                     RING_OFF
                 },
             );
-        let constants = Constants::new(facts, options);
-        let object = constants
-            .written_into(OBJECT)
+        let mut object = object();
+        Constants::new(facts, options)
+            .write_into(object.as_mut_bytes())
             .map_err(LoadError::Constants)?;
         let ebpf = loader
-            .load(&object)
+            .load(object.as_bytes())
             .map_err(|error| LoadError::Object(Box::new(error)))?;
         Ok(Self {
             ebpf,
+            refused: Refusals::new(),
             outcomes: Vec::new(),
             iterator: None,
             active: Active::default(),
@@ -269,15 +286,9 @@ impl Attached {
         variant: &Variant,
     ) -> Result<(), String> {
         let mut done: Vec<&'static str> = Vec::new();
-        for attachment in variant.attachments {
-            if attachment.optional && is_missing(facts, attachment.target) {
-                continue;
-            }
-            if let Err(error) = self.attach_one(facts, btf, attachment, &done) {
-                for program in done {
-                    self.unload(program);
-                }
-                self.unload(attachment.program);
+        for attachment in present(facts, variant) {
+            if let Err(error) = self.attach_one(facts, btf, attachment) {
+                self.unload(variant);
                 return Err(format!("{}: {error}", attachment.program));
             }
             done.push(attachment.program);
@@ -298,87 +309,35 @@ impl Attached {
         facts: &Facts,
         btf: &Btf,
         attachment: &Attachment,
-        loaded: &[&str],
     ) -> Result<(), String> {
         let name = attachment.program;
         if self.active.contains(name) {
             // Another hook has it attached.
             return Ok(());
         }
+        if let Some(reason) = self.refused.remove(name) {
+            return Err(reason);
+        }
         let program = self
             .ebpf
             .program_mut(name)
             .ok_or_else(|| format!("the object has no program {name}"))?;
-        match attachment.target {
-            Target::Fentry(function, _) => {
-                let program: &mut FEntry = typed(program)?;
-                program.load(function, btf).map_err(explain)?;
-                program.attach().map_err(explain)?;
-            }
-            Target::Fexit(function, _) => {
-                let program: &mut FExit = typed(program)?;
-                program.load(function, btf).map_err(explain)?;
-                program.attach().map_err(explain)?;
-            }
-            Target::Kprobe(function) | Target::Kretprobe(function) => {
-                let program: &mut KProbe = typed(program)?;
-                if !loaded.contains(&name) {
-                    program.load().map_err(explain)?;
-                }
-                program.attach(function, 0).map_err(explain)?;
-            }
-            Target::TpBtf(tracepoint, _) => {
-                let program: &mut BtfTracePoint = typed(program)?;
-                program.load(tracepoint, btf).map_err(explain)?;
-                program.attach().map_err(explain)?;
-            }
-            Target::Event(category, event) => {
-                let program: &mut TracePoint = typed(program)?;
-                program.load().map_err(explain)?;
-                program.attach(category, event).map_err(explain)?;
-            }
-            Target::CgroupCreate | Target::CgroupRelease => {
-                let path = facts
-                    .features
-                    .cgroup2
-                    .as_deref()
-                    .unwrap_or("/sys/fs/cgroup");
-                let root = File::open(path).map_err(|error| format!("{path}: {error}"))?;
-                let program: &mut CgroupSock = typed(program)?;
-                program.load().map_err(explain)?;
-                // A link (5.7+) lives beside other programs on the root whatever the mode, and
-                // the kernel accepts no flags with it.
-                program
-                    .attach(root.as_fd(), CgroupAttachMode::Single)
-                    .map_err(explain)?;
-            }
-            Target::IterFiles | Target::IterFilesByOperations => {
-                let program: &mut Iter = typed(program)?;
-                program.load("task_file", btf).map_err(explain)?;
-            }
-            Target::IterTcp => {
-                let program: &mut Iter = typed(program)?;
-                program.load("tcp", btf).map_err(explain)?;
-            }
-        }
-        Ok(())
+        loading::load(program, attachment.target, btf)?;
+        let cgroup = facts.features.cgroup2.as_deref();
+        let cgroup = cgroup.unwrap_or("/sys/fs/cgroup");
+        loading::attach(program, attachment.target, cgroup)
     }
 
-    /// Takes a program and its links out of the kernel again; one that was never loaded answers
-    /// with an error that says just that.
-    fn unload(&mut self, name: &str) {
-        let result = match self.ebpf.program_mut(name) {
-            Some(Program::FEntry(program)) => program.unload(),
-            Some(Program::FExit(program)) => program.unload(),
-            Some(Program::KProbe(program)) => program.unload(),
-            Some(Program::BtfTracePoint(program)) => program.unload(),
-            Some(Program::TracePoint(program)) => program.unload(),
-            Some(Program::CgroupSock(program)) => program.unload(),
-            Some(Program::Iter(program)) => program.unload(),
-            _ => Ok(()),
-        };
-        if let Err(error) = result {
-            log::debug!("{name}: {error}");
+    /// Takes the programs of a variant out of the kernel again, except those that serve another hook.
+    fn unload(&mut self, variant: &Variant) {
+        for attachment in variant.attachments {
+            let name = attachment.program;
+            if self.active.contains(name) {
+                continue;
+            }
+            if let Some(Err(error)) = self.ebpf.program_mut(name).map(loading::unload) {
+                log::debug!("{name}: {error}");
+            }
         }
     }
 
@@ -428,7 +387,7 @@ impl Attached {
             aya_log::Error::MapNotFound => "the BPF object has none; build one that has with \
                  `cargo xtask build-bpf --log` and name it in SOCKLEAK_BPF_OBJ at build time"
                 .to_owned(),
-            other => chain(&other),
+            other => loading::chain(&other),
         })
     }
 
@@ -504,49 +463,13 @@ impl Attached {
     }
 }
 
-fn typed<'p, T>(program: &'p mut Program) -> Result<&'p mut T, String>
-where
-    &'p mut T: TryFrom<&'p mut Program, Error = ProgramError>,
-{
-    program.try_into().map_err(explain)
-}
-
-/// With which the lines begin that the verifier writes after its verdict.
-const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
-
-/// The whole chain of causes; of a verifier log only the last lines, which hold the verdict.
-fn explain(error: ProgramError) -> String {
-    if let ProgramError::LoadError {
-        io_error,
-        verifier_log,
-    } = &error
-    {
-        let log = verifier_log.to_string();
-        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-        let verdict = lines
-            .iter()
-            .rev()
-            .find(|line| !STATISTICS.iter().any(|word| line.starts_with(word)))
-            .copied()
-            .unwrap_or("no verifier log");
-        log::debug!("verifier log: {log}");
-        return format!("load refused: {io_error} ({verdict})");
-    }
-    chain(&error)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
+/// The attachments of a variant that this kernel has a place for.
+fn present<'a>(
+    facts: &'a Facts,
+    variant: &Variant,
+) -> impl Iterator<Item = &'static Attachment> + use<'a> {
+    let is_present = |one: &&Attachment| !(one.optional && is_missing(facts, one.target));
+    variant.attachments.iter().filter(is_present)
 }
 
 impl LoadError {

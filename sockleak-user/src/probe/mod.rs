@@ -5,12 +5,14 @@
 //! it.
 
 mod active;
+mod blind;
 pub mod catalog;
 mod constants;
 pub mod coverage;
 pub mod facts;
 mod kernel_types;
 pub mod loader;
+mod loading;
 mod misses;
 pub mod object;
 mod options;
