@@ -78,13 +78,13 @@ impl<const INDEX: usize> Member for Field<INDEX> {
     #[inline(always)]
     fn cast(&self, base: *const u8) -> *const u8 {
         let structure = placeholder!(STRUCTURE + INDEX as i32);
-        let typed: *const u8;
+        let typed: u64;
         // SAFETY: the function changes what the verifier knows of a pointer, and nothing else.
         unsafe {
             asm!(
                 "call {function}",
                 function = const RDONLY_CAST,
-                inlateout("r1") base => _,
+                inlateout("r1") base.addr() => _,
                 inlateout("r2") u64::from(structure) => _,
                 lateout("r0") typed,
                 lateout("r3") _,
@@ -93,7 +93,7 @@ impl<const INDEX: usize> Member for Field<INDEX> {
                 options(pure, nomem, nostack),
             );
         }
-        typed
+        typed as *const u8
     }
 }
 

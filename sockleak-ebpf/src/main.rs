@@ -20,6 +20,7 @@ mod percpu;
 mod process;
 mod run_maps;
 mod sockets;
+mod task;
 
 /// Reached by nothing: the programs contain no panicking path, or the verifier refuses the loop.
 #[cfg(target_arch = "bpf")]

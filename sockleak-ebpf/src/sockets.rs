@@ -293,7 +293,7 @@ fn place_in_overflow(sk: u64, birth_ns: u64, who: u64, what: u64) -> u32 {
     let mut entry = entry(0);
     // SAFETY: our own.
     unsafe { fill(&raw mut entry, [birth_ns, who, what]) }
-    match OVERFLOW.insert(sk, &entry, BPF_ANY) {
+    match OVERFLOW.insert(sk, entry, BPF_ANY) {
         Ok(()) => Inserted::New as u32,
         Err(error) if error == -E2BIG => Inserted::Full as u32,
         Err(_) => Inserted::Failed as u32,

@@ -66,12 +66,12 @@ pub struct Counters {
 impl Counters {
     /// Sockets born since attach, by any path that raises `alloc` in /proc/net/sockstat.
     pub fn born(&self) -> u64 {
-        self.allocated + self.children
+        self.allocated.saturating_add(self.children)
     }
 
     /// Sockets destroyed since attach.
     pub fn destroyed(&self) -> u64 {
-        self.destroyed_known + self.destroyed_unknown
+        self.destroyed_known.saturating_add(self.destroyed_unknown)
     }
 }
 

@@ -138,7 +138,11 @@ impl PortCalls {
             let of = |counts: &[u64; 3]| counts.get(op).copied().unwrap_or(0);
             of(&self.counters.failures).saturating_sub(of(&known))
         });
-        let sum = |counts: &[u64; 3]| counts.iter().sum::<u64>();
+        let sum = |counts: &[u64; 3]| {
+            counts
+                .iter()
+                .fold(0, |sum: u64, count| sum.saturating_add(*count))
+        };
         self.newly_unlisted = sum(&unlisted).saturating_sub(sum(&self.unlisted));
         self.unlisted = unlisted;
         self.heat();
