@@ -13,8 +13,8 @@ use anyhow::{Context as _, Result, bail};
 use object::{Object as _, ObjectSection as _};
 use serde_json::Value;
 use sockleak_ebpf::{
-    AF_INET, CodeStack, EventRecord, Executable, InventoryRecord, LeftKey, LeftStats, RunEvent,
-    RunTotals, SocketEntry,
+    AF_INET, CodeStack, Counters, EventRecord, Executable, InventoryRecord, LeftKey, LeftStats,
+    RunEvent, RunTotals, SocketEntry, names::maps,
 };
 
 use crate::{
@@ -28,7 +28,7 @@ const MAPS: [(&str, u8); 6] = [
     ("PROCESSES", 2),
     ("SEARCHES", 3),
     ("FAILURES", 4),
-    ("COUNTERS", 5),
+    (maps::COUNTERS, 5),
     ("ENDINGS", 6),
     ("SITES", 7),
 ];
@@ -166,7 +166,9 @@ fn records(root: &Path, corpus: &Path) -> Result<()> {
             let value = match element["values"].get(0) {
                 Some(first) => &first["value"],
                 None => {
-                    data.extend(bytes(&element["key"]));
+                    if map != maps::COUNTERS {
+                        data.extend(bytes(&element["key"]));
+                    }
                     &element["value"]
                 }
             };
@@ -174,10 +176,14 @@ fn records(root: &Path, corpus: &Path) -> Result<()> {
             if !matches!(map, "ENDINGS" | "SITES") {
                 data.extend(bytes(value));
             }
+            if map == maps::COUNTERS {
+                // One CPU's is enough.
+                data.truncate(1 + size_of::<Counters>());
+            }
             put(
                 corpus,
                 "records",
-                &format!("{}-{index}", map.to_lowercase()),
+                &format!("{}-{index}", map.trim_start_matches(".bss.").to_lowercase()),
                 &data,
             )?;
             written += 1;
