@@ -63,15 +63,20 @@ pub struct Counters {
     pub dropped_bind: u64,
 }
 
+/// The sum of what the kernel side has counted; at most the greatest number there is.
+pub fn total(counts: &[u64]) -> u64 {
+    (counts.iter()).fold(0, |sum, count| sum.saturating_add(*count))
+}
+
 impl Counters {
     /// Sockets born since attach, by any path that raises `alloc` in /proc/net/sockstat.
     pub fn born(&self) -> u64 {
-        self.allocated.saturating_add(self.children)
+        total(&[self.allocated, self.children])
     }
 
     /// Sockets destroyed since attach.
     pub fn destroyed(&self) -> u64 {
-        self.destroyed_known.saturating_add(self.destroyed_unknown)
+        total(&[self.destroyed_known, self.destroyed_unknown])
     }
 }
 

@@ -13,7 +13,7 @@ mod socket;
 mod system;
 
 pub use arrange::Arrange;
-pub use counters::{Counters, ProcessCounters};
+pub use counters::{Counters, ProcessCounters, total};
 pub use filter::{Filter, Subject};
 pub use left::{Code, CodeFrame, Left, NamedCode, RunEvent, RunTotals};
 pub use past::{Ending, Past, Site, Stack};

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::Holder;
-use crate::model::{Cause, Op};
+use crate::model::{Cause, Op, total};
 
 /// Equal failures of one process, folded.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -105,10 +105,8 @@ pub struct OpCounts {
 impl OpCounts {
     /// Sum of those that are visible.
     pub fn total(&self) -> u64 {
-        [self.connect, self.bind, self.listen]
-            .iter()
-            .flatten()
-            .sum()
+        let visible = [self.connect, self.bind, self.listen];
+        total(&visible.map(|count| count.unwrap_or(0)))
     }
 }
 

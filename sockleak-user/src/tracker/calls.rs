@@ -8,7 +8,7 @@ use super::pressure::Route;
 use super::searches::{SearchActivity, Searches};
 use crate::model::Arrange as _;
 use crate::model::{
-    Cause, Counters, FailureCounters, FailureId, Op, ProcessId, SearchCounters, SearchId,
+    Cause, Counters, FailureCounters, FailureId, Op, ProcessId, SearchCounters, SearchId, total,
 };
 
 /// Which calls are visible: there is a hook.
@@ -138,12 +138,7 @@ impl PortCalls {
             let of = |counts: &[u64; 3]| counts.get(op).copied().unwrap_or(0);
             of(&self.counters.failures).saturating_sub(of(&known))
         });
-        let sum = |counts: &[u64; 3]| {
-            counts
-                .iter()
-                .fold(0, |sum: u64, count| sum.saturating_add(*count))
-        };
-        self.newly_unlisted = sum(&unlisted).saturating_sub(sum(&self.unlisted));
+        self.newly_unlisted = total(&unlisted).saturating_sub(total(&self.unlisted));
         self.unlisted = unlisted;
         self.heat();
     }
@@ -308,8 +303,7 @@ impl PortCalls {
     /// Failures since attach that are in no line: the kernel side had no room, or their process
     /// is over and they were among the least frequent.
     pub fn unlisted(&self) -> u64 {
-        let ended: u64 = self.failures.ended_omitted().iter().sum();
-        self.unlisted.iter().sum::<u64>() + ended
+        total(&[total(&self.unlisted), total(&self.failures.ended_omitted())])
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Counters, RunTotals};
+use crate::model::{Counters, RunTotals, total};
 use crate::report::words;
 
 /// Everything that can be missed in a run.
@@ -26,18 +26,20 @@ impl Gaps<'_> {
         let missed = |ends: &[&str]| -> u64 {
             let is_one = |name: &str| ends.iter().any(|end| name.ends_with(end));
             let runs = self.missed.iter().filter(|(name, _)| is_one(name));
-            runs.map(|(_, runs)| runs).sum()
+            runs.fold(0, |sum, (_, runs)| total(&[sum, *runs]))
         };
-        let unrecorded = self.counters.sockets_full
-            + self.counters.sockets_failed
-            + missed(&["_init", "_init_v4", "_init_v6", "_create"]);
+        let unrecorded = total(&[
+            self.counters.sockets_full,
+            self.counters.sockets_failed,
+            missed(&["_init", "_init_v4", "_init_v6", "_create"]),
+        ]);
         let all = [
             (
-                self.totals.followed_full + missed(&["_fork"]),
+                total(&[self.totals.followed_full, missed(&["_fork"])]),
                 "processes were not followed: what they left open is not known",
             ),
             (
-                self.totals.left_full + self.unplaced,
+                total(&[self.totals.left_full, self.unplaced]),
                 "sockets left open are in no line: there was no room for them",
             ),
             (
