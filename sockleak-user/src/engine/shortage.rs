@@ -1,7 +1,7 @@
 //! What else has to be found out when ports run short: who has them, and how much room is left.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -18,7 +18,7 @@ use crate::{
 
 /// Questions answered per sample.
 const QUESTIONS: usize = 16;
-/// Exhausted ranges remembered for the last report.
+/// Exhausted ranges, and ports that were refused, remembered for the last report.
 const RANGES: usize = 1024;
 /// Processes named as holders.
 const HOLDERS: usize = 5;
@@ -52,8 +52,9 @@ impl Shortage {
             features: calls::features(facts),
             holders: PortHolders::default(),
             cadences: [Cadence::default(); 2],
-            ranges: HashMap::new(),
-            owners: HashMap::new(),
+            // Room that is not used is no memory; tables that grow are in steps, long after the start.
+            ranges: HashMap::with_capacity(RANGES),
+            owners: HashMap::with_capacity(RANGES),
             pressures: Pressures::default(),
         }
     }
@@ -87,6 +88,9 @@ impl Shortage {
     /// Looks at the ports that the newest interval has found used up or used most, at a bounded
     /// cost: after a look of the time t there is none for 200 t, and the last ones stand.
     pub fn look(&mut self, calls: &PortCalls, infos: &ProcessInfos) {
+        let newest = || calls.failures().iter().map(|failure| failure.id);
+        make_room(&mut self.ranges, newest);
+        make_room(&mut self.owners, newest);
         let [for_failures, for_warnings] = self.cadences;
         let mut looks = Vec::new();
         self.cadences = [
@@ -213,6 +217,18 @@ impl Shortage {
     }
 }
 
+/// Of what is full, only the failures of the newest interval stay: processes that have ended would have the room of
+/// those that fail now.
+fn make_room<T, I: Iterator<Item = FailureId>>(
+    found: &mut HashMap<FailureId, T>,
+    newest: impl Fn() -> I,
+) {
+    if found.len() >= RANGES {
+        let newest: HashSet<FailureId> = newest().collect();
+        found.retain(|id, _| newest.contains(id));
+    }
+}
+
 /// Ranges that failures have found exhausted and ports that were refused, most failures first.
 fn missed(calls: &PortCalls) -> BTreeMap<Place, Vec<Question>> {
     by_place(calls.failures().iter().filter_map(|failure| {
@@ -282,5 +298,41 @@ fn range_use(room: &Room, at_ns: u64, tw_reuse: Option<u8>, timestamps: Option<u
             .map(|blocker| (blocker.process, blocker.ports))
             .collect(),
         at_ns,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Family, PortOptions, ProcessId, SearchId};
+
+    fn refused(pid: u32) -> FailureId {
+        FailureId {
+            search: SearchId {
+                process: ProcessId {
+                    pid,
+                    start_ticks: 1,
+                },
+                op: Op::Bind,
+                netns: 1,
+                family: Family::V4,
+                dst: None,
+            },
+            cause: Cause::PortConflict,
+            errno: 98,
+            src: None,
+            range: None,
+            options: PortOptions::default(),
+        }
+    }
+
+    #[test]
+    fn failures_of_the_past_make_room_for_those_of_now() {
+        let mut found: HashMap<_, _> = (1..RANGES as u32).map(|pid| (refused(pid), ())).collect();
+        make_room(&mut found, std::iter::empty);
+        assert_eq!(found.len(), RANGES - 1, "there is room");
+        found.insert(refused(0), ());
+        make_room(&mut found, || [3, 5000].map(refused).into_iter());
+        assert_eq!(found, HashMap::from([(refused(3), ())]));
     }
 }
