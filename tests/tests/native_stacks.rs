@@ -3,6 +3,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use sockleak_tests::schema;
@@ -55,6 +56,13 @@ fn is_root() -> bool {
     is_root
 }
 
+/// Each agent sees the stacks of the whole machine, so the tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn my_turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// An agent that takes every stack.
 fn watch() -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sockleak-under-test"));
@@ -88,6 +96,7 @@ fn a_stack_that_finds_its_place_taken_goes_to_another() {
     if !is_root() {
         return;
     }
+    let _turn = my_turn();
     let scratch = Scratch::new();
     let mut watch = watch();
     let mut said = watch.lines();
@@ -108,6 +117,7 @@ fn stacks_of_the_past_make_room_for_those_of_a_leak() {
     if !is_root() {
         return;
     }
+    let _turn = my_turn();
     let scratch = Scratch::new();
     let mut watch = watch();
     let mut said = watch.lines();

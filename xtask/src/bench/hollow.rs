@@ -3,7 +3,10 @@
 //! Made from the built sockleak, by changing the BPF object inside it, so that it is attached by the same
 //! code to the same places: what remains is what the kernel takes for calling a program at all.
 
+use std::io::Read as _;
+
 use anyhow::{Context as _, Result, bail};
+use flate2::{Compression, read::ZlibEncoder};
 use object::{
     LittleEndian,
     elf::{FileHeader64, SHF_EXECINSTR, SHT_REL, STT_FUNC, Sym64},
@@ -17,15 +20,27 @@ const fn returning(value: u8) -> [u8; 16] {
 
 /// The same program with hollow BPF programs; `object` is the BPF object it was built with.
 pub fn hollow_binary(program: &[u8], object: &[u8]) -> Result<Vec<u8>> {
-    let mut places = find_all(program, object);
+    let packed = packed(object)?;
+    let mut places = find_all(program, &packed);
     let (Some(at), None) = (places.next(), places.next()) else {
         bail!("the BPF object is not in the program exactly once: was it built from another?");
     };
+    // Less to tell is shorter; what follows the end of a compressed stream is not looked at.
+    let hollow = self::packed(&hollow_object(object)?)?;
     let mut out = program.to_vec();
-    out.get_mut(at..at + object.len())
+    out.get_mut(at..at + hollow.len().min(packed.len()))
         .context("the object ends behind the program")?
-        .copy_from_slice(&hollow_object(object)?);
+        .copy_from_slice(&hollow);
     Ok(out)
+}
+
+/// As sockleak's `build.rs` embeds it.
+fn packed(object: &[u8]) -> Result<Vec<u8>> {
+    let mut packed = Vec::new();
+    ZlibEncoder::new(object, Compression::best())
+        .read_to_end(&mut packed)
+        .context("could not compress the BPF object")?;
+    Ok(packed)
 }
 
 /// The object, of the same length, with every program but the iterators cut to `return 0`; those of
@@ -169,11 +184,18 @@ mod tests {
     fn a_program_without_the_object_is_refused() {
         let object = committed();
         assert!(hollow_binary(b"something else", &object).is_err());
-        let twice = [object.as_slice(), &object].concat();
+        let packed = packed(&object).unwrap();
+        let twice = [packed.as_slice(), &packed].concat();
         assert!(hollow_binary(&twice, &object).is_err());
-        let once = [b"head".as_slice(), &object, b"tail"].concat();
+        let once = [b"head".as_slice(), &packed, b"tail"].concat();
         let hollow = hollow_binary(&once, &object).unwrap();
         assert!(hollow.starts_with(b"head") && hollow.ends_with(b"tail"));
         assert_eq!(hollow.len(), once.len());
+        let mut unpacked = vec![0; object.len()];
+        let inside = &hollow[4..hollow.len() - 4];
+        flate2::read::ZlibDecoder::new(inside)
+            .read_exact(&mut unpacked)
+            .unwrap();
+        assert_eq!(unpacked, hollow_object(&object).unwrap());
     }
 }
