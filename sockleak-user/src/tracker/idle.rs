@@ -239,16 +239,10 @@ impl IdleTable {
 
 impl Tally {
     fn note_since(&mut self, since: Since) {
-        let is_bound = since.has(Since::LOWER_BOUND);
         let at_ns = since.at_ns();
-        match self.since_ns {
-            Some(oldest) if oldest < at_ns => {}
-            Some(oldest) if oldest == at_ns => self.since_is_bound |= is_bound,
-            _ => {
-                self.since_ns = Some(at_ns);
-                self.since_is_bound = is_bound;
-            }
-        }
+        self.since_ns = Some(self.since_ns.map_or(at_ns, |oldest| oldest.min(at_ns)));
+        // One that is older than is known may be the oldest.
+        self.since_is_bound |= since.has(Since::LOWER_BOUND);
     }
 }
 
