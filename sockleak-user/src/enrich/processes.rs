@@ -145,6 +145,8 @@ impl Processes {
             self.entries.remove(&id);
             self.evicted += 1;
         }
+        // A table in which elements come and go doubles when it is half full.
+        self.entries.shrink_to_fit();
     }
 }
 
@@ -222,6 +224,17 @@ mod tests {
         assert_eq!(processes.peek(id(2)), None);
         assert!(processes.peek(id(1)).is_some());
         assert_eq!(processes.evicted(), 1);
+    }
+
+    #[test]
+    fn the_table_does_not_outgrow_its_entries() {
+        let mut processes = Processes::new(1024, REFRESH);
+        for pid in 0..100_000 {
+            processes.get_with(id(pid), u64::from(pid), |_| named("x"));
+        }
+        // What the least table for 1,024 can take.
+        let room = processes.entries.capacity();
+        assert!(room <= 1792, "{room}");
     }
 
     #[test]

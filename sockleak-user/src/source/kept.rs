@@ -37,6 +37,8 @@ impl<T> Kept<T> {
             *idle = if is_in_use(*id) { 0 } else { *idle + 1 };
             *idle <= SPARE
         });
+        // A table in which elements come and go doubles when it is half full.
+        self.all.shrink_to_fit();
     }
 }
 
@@ -60,5 +62,19 @@ mod tests {
             kept.turn(|_| false);
         }
         assert_eq!(kept.iter().count(), 0);
+    }
+
+    #[test]
+    fn the_table_does_not_outgrow_what_is_kept() {
+        let mut kept = Kept::default();
+        for turn in 0..1000 {
+            for id in 0..1000 {
+                kept.insert(turn * 1000 + id, ());
+            }
+            kept.turn(|_| false);
+            assert!(kept.all.len() <= 2000);
+            // What the least table for so many can take.
+            assert!(kept.all.capacity() <= 3584, "{}", kept.all.capacity());
+        }
     }
 }

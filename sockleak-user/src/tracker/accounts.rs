@@ -96,6 +96,12 @@ impl Account {
         }
     }
 
+    /// Whether it holds nothing, and the kernel side has not known it in the last of so many samples. One
+    /// look at the kernel side's map may miss a record that is there.
+    fn is_gone(&self, samples: u64) -> bool {
+        self.holds == 0 && self.last_sample + GONE_AFTER < samples
+    }
+
     /// Growth per minute of the CLOSED sockets it holds; `None` before two censuses.
     pub fn closed_per_min(&self) -> Option<f64> {
         self.closed.as_ref()?.rate_per_min()
@@ -200,9 +206,9 @@ impl Accounts {
         for account in self.accounts.values_mut() {
             account.holds = 0;
         }
+        let samples = self.samples;
         let (span_ns, previous) = (self.span_ns, self.previous_census_ns);
         for holding in holdings {
-            let samples = self.samples;
             let Some((account, _)) = self.open(holding.process) else {
                 self.omitted += 1;
                 continue;
@@ -239,7 +245,7 @@ impl Accounts {
                         aged: 0,
                     });
                 }
-                if window.is_idle() {
+                if window.is_idle() || account.is_gone(samples) {
                     account.closed = None;
                 }
             }
@@ -308,13 +314,17 @@ impl Accounts {
         self.forget(gone);
     }
 
-    /// The processes that neither the kernel side nor the last census knows, with something of each.
+    /// Whether neither the kernel side nor the last census knows this process.
+    pub fn is_gone(&self, process: ProcessId) -> bool {
+        let account = self.accounts.get(&process);
+        account.is_none_or(|account| account.is_gone(self.samples))
+    }
+
+    /// The processes that are gone, with something of each.
     fn gone<T>(&self, what: impl Fn(&Account) -> T) -> Vec<(T, ProcessId)> {
         self.accounts
             .values()
-            .filter(|account| account.holds == 0)
-            // One look at the kernel side's map may miss a record that is there.
-            .filter(|account| account.last_sample + GONE_AFTER < self.samples)
+            .filter(|account| account.is_gone(self.samples))
             .map(|account| (what(account), account.process))
             .collect()
     }
@@ -326,6 +336,8 @@ impl Accounts {
                 self.forgotten_processes += 1;
             }
         }
+        // A table in which elements come and go doubles when it is half full.
+        self.accounts.shrink_to_fit();
     }
 
     /// One process.

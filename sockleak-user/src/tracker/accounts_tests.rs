@@ -116,6 +116,38 @@ fn of_processes_that_are_over_those_with_most_sockets_are_remembered() {
 }
 
 #[test]
+fn a_process_that_is_gone_leaves_no_course_behind() {
+    let mut watched = Watched::new();
+    for turn in 1..=40 {
+        let held =
+            (0..20).map(|n| socket(turn * 100 + n, process(turn as u32), SocketClass::Unbound));
+        watched.inventory(turn * 5, held);
+        let groups = watched.tracker.groups().iter().count();
+        assert!(groups <= 3, "{groups} after {turn}");
+    }
+    let course = |pid| {
+        let account = watched.tracker.accounts().get(process(pid));
+        account.expect("it is remembered").closed_per_min()
+    };
+    assert!(course(40).is_some());
+    assert_eq!(course(20), None);
+}
+
+#[test]
+fn a_process_that_the_kernel_side_knows_is_not_gone() {
+    let mut accounts = Accounts::new(10, 60 * S);
+    for _ in 0..5 {
+        accounts.advance(&[counters(1, 10, 0, 10)]);
+    }
+    assert!(!accounts.is_gone(process(1)));
+    for gone in [false, false, true] {
+        accounts.advance(&[]);
+        assert_eq!(accounts.is_gone(process(1)), gone);
+    }
+    assert!(accounts.is_gone(process(2)), "never heard of");
+}
+
+#[test]
 fn a_process_that_holds_sockets_is_not_forgotten() {
     let mut watched = Watched::with(Config {
         processes: 2,

@@ -26,6 +26,20 @@ fn an_address_used_again_during_the_walk_is_another_socket() {
 }
 
 #[test]
+fn the_table_of_idle_sockets_does_not_outgrow_them() {
+    let mut watched = Watched::new();
+    for round in 1..200 {
+        // Most stay, and some come and go.
+        let stay = (0..10_000).map(|n| unbound(n, 1));
+        let come = (0..600).map(|n| unbound(round * 10_000 + n, 2));
+        watched.inventory(round * 5, stay.chain(come));
+        // What the least table for so many can take.
+        let room = watched.tracker.idle.room();
+        assert!(room <= 14_336, "{room} after {round}");
+    }
+}
+
+#[test]
 fn without_addresses_the_inode_decides() {
     let no_sk = |n, pid| HeldSocket {
         sk: 0,

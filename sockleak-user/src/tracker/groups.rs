@@ -102,6 +102,13 @@ impl Groups {
         self.previous_ns = Some(now_ns);
     }
 
+    /// Drops the groups of processes that are over and of whose sockets none is left: nothing can follow on their
+    /// course.
+    pub fn forget(&mut self, is_over: impl Fn(ProcessId) -> bool) {
+        self.groups
+            .retain(|key, group| group.tally.total > 0 || !is_over(key.process));
+    }
+
     /// Makes room for a group that is larger than the smallest one.
     fn displace(&mut self, tally: &Tally) -> bool {
         let smallest = self

@@ -123,6 +123,12 @@ impl IdleTable {
         self.since.len()
     }
 
+    /// What the table can take before it grows.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.since.capacity()
+    }
+
     /// Nothing remembered.
     pub fn is_empty(&self) -> bool {
         self.since.is_empty()
@@ -172,7 +178,10 @@ impl IdleTable {
         let round = self.round;
         self.since
             .retain(|_, since| since.0 & Since::ROUND == round);
-        self.since.shrink_to(self.since.len().saturating_mul(4));
+        // A table in which elements come and go doubles when it is half full. A quarter of room is left for those to
+        // come.
+        let idle = self.since.len();
+        self.since.shrink_to(idle.saturating_add(idle / 4));
         self.previous_ns = Some(now_ns);
         groups
             .into_iter()

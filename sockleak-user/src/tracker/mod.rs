@@ -261,6 +261,7 @@ impl Tracker {
             .idle
             .advance(at_ns, self.config.older_ns, &mut inventory.census);
         self.groups.advance(at_ns, tallies);
+        self.groups.forget(|process| self.accounts.is_gone(process));
         inventory.census.seal();
         self.inventory = Some(inventory);
     }
