@@ -1,5 +1,7 @@
-/* Creates sockets from 4,096 places and closes them, then, when a line comes in, leaks 200 from 20 others. */
+/* Creates sockets from 2 to the power of its argument places and closes them, then, when a line comes in, leaks 200
+   from 20 others. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -27,11 +29,12 @@ PLAIN static int leak_late(int depth) {
     return made;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    int depth = argc > 1 ? atoi(argv[1]) : 0;
     struct rlimit few = {400, 400};
     setrlimit(RLIMIT_NOFILE, &few);
-    for (unsigned path = 0; path < 4096; path++) {
-        int kept = even(path, 12);
+    for (unsigned path = 0; path < 1u << depth; path++) {
+        int kept = even(path, depth);
         close(kept);
     }
     puts("many");
