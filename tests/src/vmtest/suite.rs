@@ -61,14 +61,14 @@ pub(super) struct Suite {
 
 impl Suite {
     pub(super) fn new(arguments: &[String]) -> Self {
-        let (flags, filters): (Vec<_>, Vec<_>) =
-            (arguments.iter().cloned()).partition(|argument| argument.starts_with("--"));
+        let mut filters = Vec::new();
         let mut left_out = Vec::new();
-        for flag in &flags {
-            match flag.as_str() {
+        for argument in arguments {
+            match argument.as_str() {
                 BRIEF => left_out.extend(DEAR.into_iter().chain(NEWEST)),
                 OLDER => left_out.extend(NEWEST),
-                other => eprintln!("vmtest: {other} is not known"),
+                // A flag that is not known is in no name either: nothing runs, which is a failure.
+                filter => filters.push(filter.to_owned()),
             }
         }
         Self {
@@ -156,4 +156,39 @@ impl Suite {
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn suite(arguments: &[&str]) -> Suite {
+        let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
+        Suite::new(&arguments)
+    }
+
+    #[test]
+    fn flags_leave_tests_out_and_other_words_choose_some() {
+        let wanted = |arguments: &[&str]| {
+            let names = ["fentry/leak", "kprobe/leak", "tracepoint/healthy", "demos"];
+            let suite = suite(arguments);
+            names.map(|name| suite.wants(name))
+        };
+        assert_eq!(wanted(&[]), [true, true, true, false]);
+        assert_eq!(wanted(&[BRIEF]), [true, false, false, false]);
+        assert_eq!(wanted(&[OLDER]), [true, true, false, false]);
+        assert_eq!(wanted(&[BRIEF, "leak"]), [true, false, false, false]);
+        assert_eq!(wanted(&["demos"]), [false, false, false, true]);
+    }
+
+    #[test]
+    fn a_flag_that_is_not_known_is_a_failure() {
+        let mut suite = suite(&["--breif"]);
+        suite.test("fentry/leak", || Ok(Outcome::Pass));
+        assert_eq!(suite.passed, 0);
+        assert_eq!(
+            format!("{:?}", suite.finish()),
+            format!("{:?}", ExitCode::FAILURE)
+        );
+    }
 }
