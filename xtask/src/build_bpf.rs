@@ -162,7 +162,7 @@ fn rustflags(root: &Path, toolchain: &Toolchain, arch: &str) -> Result<String> {
     let cargo_home = toolchain::cargo_home()?;
     let mut flags = vec![
         "-Cdebuginfo=2".to_owned(),
-        // Instructions on half registers (5.1): without them every u32 is shifted there and back.
+        // Instructions on half registers (5.10 has them): without them every u32 is shifted there and back.
         "-Ctarget-cpu=v3".to_owned(),
         "-Clink-arg=--btf".to_owned(),
         format!("--cfg=bpf_target_arch=\"{arch}\""),

@@ -33,6 +33,18 @@ use crate::{
 const BRIEF: &str = "--brief";
 const OLDER: &str = "--older";
 
+/// What a guest that gets one of these arguments leaves out.
+const LEFT_OUT: [(&[&str], &str); 2] = [
+    (
+        &[BRIEF],
+        "exhausted ranges, counts of examined ports, diagnose, and leaks by kprobe",
+    ),
+    (
+        &[BRIEF, OLDER],
+        "many ports, hostile names on a terminal, the healthy by kprobe and tracepoint",
+    ),
+];
+
 /// Options of `test`.
 #[derive(Debug, Args)]
 pub struct Options {
@@ -45,7 +57,8 @@ pub struct Options {
     /// For work in progress: no rebuild of the BPF object, and no matrix unless --kernel is given.
     #[arg(long)]
     quick: bool,
-    /// Run every test on every kernel, also those that need the oldest and the newest only.
+    /// Run every test on every kernel, also those that need the oldest and the newest only. The demos run only on
+    /// request (`vmtest demos`).
     #[arg(long)]
     full: bool,
     /// Seconds until a guest is stopped.
@@ -339,22 +352,14 @@ fn run_matrix(
             return Vec::new();
         }
     };
-    for (argument, what) in [
-        (
-            BRIEF,
-            "exhausted ranges, counts of examined ports, diagnose, and leaks by kprobe",
-        ),
-        (OLDER, ""),
-    ] {
+    for (arguments, what) in LEFT_OUT {
         let series: Vec<&str> = (kernels.iter().map(|kernel| kernel.series.as_str()))
-            .filter(|series| options.shortened(series) == Some(argument))
+            .filter(|series| {
+                (options.shortened(series)).is_some_and(|one| arguments.contains(&one))
+            })
             .collect();
         if !series.is_empty() {
-            let series = series.join(", ");
-            let both =
-                "many ports, hostile names on a terminal, the healthy by kprobe and tracepoint";
-            let comma = if what.is_empty() { "" } else { ", " };
-            report.not_run(format!("{what}{comma}{both} on {series} (--full)"));
+            report.not_run(format!("{what} on {} (--full)", series.join(", ")));
         }
     }
     let rows = matrix::run(root, &qemu, &kernels, &programs, options);

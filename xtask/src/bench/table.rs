@@ -96,8 +96,8 @@ fn cell(run: &Run, base: &Run, kind: &str) -> String {
     }
 }
 
-/// With its sign: what a tool does after the last round is part of its own time, so that less than nothing can be
-/// left for the kernel.
+/// With its sign. Where a tool works during rounds, its own time is taken off a mean over all rounds: less than
+/// nothing can be left.
 fn signed(value: f64) -> String {
     let plus = if value.round() < 0.0 { "" } else { "+" };
     format!("{plus}{}", number(value))
