@@ -83,6 +83,23 @@ impl Theatre {
         })
     }
 
+    /// Removes what lines have left in the places where they ran.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn clear(&self) -> Result<()> {
+        let entries = fs::read_dir(&self.dir);
+        for entry in entries.with_context(|| format!("cannot list {}", self.dir.display()))? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() && entry.file_name() != "bin" {
+                let path = entry.path();
+                fs::remove_dir_all(&path)
+                    .with_context(|| format!("cannot empty {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut path = self.dir.join("bin").into_os_string();
         path.push(":");
